@@ -1,0 +1,78 @@
+"""Fixtures for all tests: a real Postgres of the test session's own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from ropewalk.local.databases import LOGINS, STAGES, Databases
+from ropewalk.local.postgres import Cluster, throwaway
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database with the schemas, roles and grants of an installation; all DSNs are libpq URLs."""
+
+    name: str
+    databases: Databases
+
+    @property
+    def superuser(self) -> str:
+        """The superuser's DSN, over the Unix socket."""
+        return self.databases.cluster.superuser_dsn(self.name)
+
+    def stage(self, stage: str) -> str:
+        """The DSN of a stage's own role, over TCP with a password."""
+        return self.databases.stage(stage, self.name)
+
+    def dsn(self, login: str) -> str:
+        """The DSN of any login role (``ropewalk_reader``, ``fleet_reader``, …)."""
+        return self.databases.dsn(login, self.name)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """The session's server; `database` makes as many databases as a test wants (about 0.1 s each)."""
+
+    databases: Databases
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where the server is: ``port`` on 127.0.0.1, and its socket."""
+        return self.databases.cluster
+
+    @property
+    def superuser(self) -> str:
+        """The superuser's DSN for the database ``postgres``, over the Unix socket."""
+        return self.cluster.superuser
+
+    def database(self) -> Database:
+        """A new database with a schema per stage, each owned by the stage's role, and the installation's grants."""
+        name = f"test_{next(self.numbers)}"
+        self.databases.provision_results(name)
+        return Database(name, self.databases)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A throwaway PostgreSQL 18 for the test session, with an installation's roles."""
+    with throwaway() as cluster:
+        databases = Databases(cluster, {login: f"{login}-test" for login in LOGINS})
+        databases.provision_roles()
+        yield Postgres(databases)
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Database:
+    """A new database, empty but for the stages' schemas, in the session's server."""
+    return postgres.database()
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    """Each of the five stages' names in turn."""
+    name: str = request.param
+    return name
