@@ -13,7 +13,9 @@ from ropewalk.local.postgres import Cluster, throwaway
 
 @dataclass(frozen=True)
 class Database:
-    """One database with the schemas, roles and grants of an installation; all DSNs are libpq URLs."""
+    """One database with the schemas, roles and grants of an installation; all DSNs are libpq
+    URLs.
+    """
 
     name: str
     databases: Databases
@@ -34,7 +36,9 @@ class Database:
 
 @dataclass(frozen=True)
 class Postgres:
-    """The session's server; `database` makes as many databases as a test wants (about 0.1 s each)."""
+    """The session's server; `database` makes as many databases as a test wants (about 0.1 s
+    each).
+    """
 
     databases: Databases
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -50,7 +54,9 @@ class Postgres:
         return self.cluster.superuser
 
     def database(self) -> Database:
-        """A new database with a schema per stage, each owned by the stage's role, and the installation's grants."""
+        """A new database with a schema per stage, each owned by the stage's role, and the
+        installation's grants.
+        """
         name = f"test_{next(self.numbers)}"
         self.databases.provision_results(name)
         return Database(name, self.databases)

@@ -20,7 +20,9 @@ def test_a_stage_makes_tables_in_its_own_schema(database: Database, stage: str) 
 
 
 @pytest.mark.parametrize(("reader", "owner"), PAIRS)
-def test_no_stage_reads_or_writes_another_ones_schema(postgres: Postgres, reader: str, owner: str) -> None:
+def test_no_stage_reads_or_writes_another_ones_schema(
+    postgres: Postgres, reader: str, owner: str
+) -> None:
     database = _shared(postgres)
     with psycopg.connect(database.stage(reader), autocommit=True) as session:
         for statement in (
@@ -34,14 +36,20 @@ def test_no_stage_reads_or_writes_another_ones_schema(postgres: Postgres, reader
 
 
 @pytest.mark.parametrize("reader", ["ropewalk_present", "ropewalk_reader"])
-def test_what_store_publishes_is_read_and_not_written_by_its_readers(database: Database, reader: str) -> None:
+def test_what_store_publishes_is_read_and_not_written_by_its_readers(
+    database: Database, reader: str
+) -> None:
     with psycopg.connect(database.stage("store")) as session:
         session.execute("CREATE SCHEMA flights")
         session.execute("CREATE TABLE flights.departures AS SELECT 1 AS n")
         session.execute("CREATE TABLE store.ledger AS SELECT 1 AS n")
     with psycopg.connect(database.dsn(reader), autocommit=True) as session:
         assert session.execute("SELECT n FROM flights.departures").fetchall() == [(1,)]
-        for refused in ("DELETE FROM flights.departures", "SELECT * FROM store.ledger", "CREATE SCHEMA mine"):
+        for refused in (
+            "DELETE FROM flights.departures",
+            "SELECT * FROM store.ledger",
+            "CREATE SCHEMA mine",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute(refused)
 
@@ -65,7 +73,7 @@ def test_a_wrong_password_is_refused(postgres: Postgres) -> None:
 
 
 def test_the_superuser_is_not_let_in_over_tcp(postgres: Postgres) -> None:
-    with pytest.raises(psycopg.OperationalError, match="pg_hba.conf rejects connection"):
+    with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects connection"):
         psycopg.connect(postgres.cluster.dsn("postgres", "", "postgres"))
 
 
@@ -87,11 +95,17 @@ def test_only_their_own_roles_reach_airflow_and_fleet(postgres: Postgres) -> Non
     postgres.databases.provision()
     with psycopg.connect(postgres.databases.dsn("fleet", "fleet")) as session:
         session.execute("CREATE TABLE IF NOT EXISTS planes (tailnum text)")
-    with psycopg.connect(postgres.databases.dsn("fleet_reader", "fleet"), autocommit=True) as session:
+    with psycopg.connect(
+        postgres.databases.dsn("fleet_reader", "fleet"), autocommit=True
+    ) as session:
         assert session.execute("SELECT * FROM planes").fetchall() == []
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("DELETE FROM planes")
-    for login, database in (("ropewalk_collect", "fleet"), ("ropewalk_store", "airflow"), ("airflow", RESULTS)):
+    for login, database in (
+        ("ropewalk_collect", "fleet"),
+        ("ropewalk_store", "airflow"),
+        ("airflow", RESULTS),
+    ):
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             psycopg.connect(postgres.databases.dsn(login, database))
 

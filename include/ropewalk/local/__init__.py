@@ -1,1 +1,3 @@
-"""The stack on one machine without containers: Postgres, Airflow, the five stages and the demo's sources as processes."""
+"""The stack on one machine without containers: Postgres, Airflow, the five stages and the demo's
+sources as processes.
+"""

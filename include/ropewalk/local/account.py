@@ -1,4 +1,6 @@
-"""Which account of the system runs Postgres: the caller's own, or an unprivileged one where the caller is root."""
+"""Which account of the system runs Postgres: the caller's own, or an unprivileged one where the
+caller is root.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Account:
     switch: bool
 
     def reaches(self, path: Path) -> bool:
-        """Whether the account may read ``path``: the caller's own always, another one by every folder's bits for others."""
+        """Whether the account may read ``path``: the caller's own always, another one by every
+        folder's bits for others.
+        """
         folders = [path, *path.parents]
         return not self.switch or all(folder.stat().st_mode & 0o001 for folder in folders)
 
@@ -40,7 +44,9 @@ class Account:
 
 
 def postgres_account() -> Account:
-    """The account for Postgres, which refuses to run as root; made on first use where the caller is root."""
+    """The account for Postgres, which refuses to run as root; made on first use where the caller
+    is root.
+    """
     if os.geteuid() != 0:
         return _account(caller_name(), switch=False)
     return _account(NAME if _exists(NAME) or _create(NAME) else FALLBACK, switch=True)
@@ -65,4 +71,6 @@ def _create(name: str) -> bool:
     if useradd is None:
         return False
     command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0 or _exists(name)
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0 or _exists(
+        name
+    )

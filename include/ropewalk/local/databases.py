@@ -1,4 +1,6 @@
-"""The databases and roles of an installation: who may reach what is decided here, and again at every start."""
+"""The databases and roles of an installation: who may reach what is decided here, and again at
+every start.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Databases:
         return self.dsn(role(stage), database)
 
     def provision(self) -> None:
-        """Makes what is missing of roles, databases, schemas and grants; passwords become the given ones."""
+        """Makes what is missing of roles, databases, schemas and grants; passwords become the
+        given ones.
+        """
         self.provision_roles()
         self.provision_results(RESULTS)
         self._provision_private("airflow", owner="airflow")
@@ -69,13 +73,20 @@ class Databases:
         self._create(database)
         with self._connect(database) as session:
             for stage in STAGES:
-                _run(session, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", database, role(stage))
+                _run(
+                    session, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", database, role(stage)
+                )
                 _run(session, "CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", stage, role(stage))
             _run(session, "GRANT CONNECT ON DATABASE {} TO {}", database, GROUP)
             _run(session, "GRANT CREATE ON DATABASE {} TO {}", database, role("store"))
             # The schemas that `store` makes are for its readers; its ledger, made here, is not.
             for what in ("USAGE ON SCHEMAS", "SELECT ON TABLES"):
-                _run(session, f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {what} TO {{}}", role("store"), GROUP)
+                _run(
+                    session,
+                    f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {what} TO {{}}",
+                    role("store"),
+                    GROUP,
+                )
 
     def _provision_private(self, database: str, *, owner: str) -> None:
         self._create(database)
@@ -95,10 +106,14 @@ class Databases:
 
 
 def _login(session: psycopg.Connection, name: str, password: str, *, new: bool) -> None:
-    """Creates or alters a login role; the password is hashed here, so that the server's log never sees it."""
+    """Creates or alters a login role; the password is hashed here, so that the server's log never
+    sees it.
+    """
     from psycopg import sql
 
-    verifier = session.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    verifier = session.pgconn.encrypt_password(
+        password.encode(), name.encode(), b"scram-sha-256"
+    ).decode()
     verb: LiteralString = "CREATE" if new else "ALTER"
     statement = sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}")
     session.execute(statement.format(sql.Identifier(name), sql.Literal(verifier)))

@@ -1,6 +1,7 @@
 """The embedded Postgres: its folder, its start as a plain process, and a throwaway one for tests.
 
-The superuser ``postgres`` has no password: it is let in over the Unix socket alone, by who the caller is
+The superuser ``postgres`` has no password: it is let in over the Unix socket alone, by who the
+caller is
 (``peer``), in a folder that only the owner can enter. Every other role needs its password.
 """
 
@@ -33,7 +34,8 @@ SETTINGS = {
     "max_prepared_transactions": "64",
     "shared_buffers": "64MB",
     "password_encryption": "scram-sha-256",
-    # Nothing replicates from here; a bulk load into a table of the same transaction then skips the log.
+    # Nothing replicates from here; a bulk load into a table of the same transaction then skips the
+    # log.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
@@ -42,7 +44,12 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+}
 HBA = """\
 local all postgres peer map=owner
 local all all scram-sha-256
@@ -53,7 +60,9 @@ host all all 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Postgres installation: its own folder (``data`` is in it), the folder of its socket and its port."""
+    """A Postgres installation: its own folder (``data`` is in it), the folder of its socket and
+    its port.
+    """
 
     folder: Path
     sockets: Path
@@ -74,20 +83,25 @@ class Cluster:
 
     @property
     def superuser(self) -> str:
-        """The superuser's DSN for the database ``postgres``: over the socket, without a password."""
+        """The superuser's DSN for ``postgres``: over the socket, without a password."""
         return self.superuser_dsn("postgres")
 
     def superuser_dsn(self, database: str) -> str:
         """The superuser's DSN for a database."""
-        return f"postgresql://postgres@/{database}?host={quote(str(self.sockets), safe='')}&port={self.port}"
+        host = quote(str(self.sockets), safe="")
+        return f"postgresql://postgres@/{database}?host={host}&port={self.port}"
 
     def dsn(self, role: str, password: str, database: str) -> str:
         """A role's DSN for a database, over TCP."""
-        return f"postgresql://{quote(role)}:{quote(password)}@127.0.0.1:{self.port}/{quote(database)}"
+        return (
+            f"postgresql://{quote(role)}:{quote(password)}@127.0.0.1:{self.port}/{quote(database)}"
+        )
 
 
 def cluster(home: Path, port: int) -> Cluster:
-    """The cluster whose state is ``home``; its folders are made, and belong to the account that runs it."""
+    """The cluster whose state is ``home``; its folders are made, and belong to the account that
+    runs it.
+    """
     account = postgres_account()
     folder = _folder(home, account)
     made = Cluster(folder, _sockets(folder), port, account, _install(folder, account))
@@ -97,21 +111,36 @@ def cluster(home: Path, port: int) -> Cluster:
 
 
 def initialise(target: Cluster, *, fast: bool = False) -> bool:
-    """Makes the data directory, unless there is one; ``fast`` gives up durability, for tests. True if it was made."""
+    """Makes the data directory, unless there is one; ``fast`` gives up durability, for tests. True
+    if it was made.
+    """
     if (target.data / "PG_VERSION").exists():
         return False
     settings = {**SETTINGS, **FAST} if fast else SETTINGS
     options = [f"--set={name}={value}" for name, value in settings.items()]
-    options += ["--username=postgres", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
+    options += [
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--locale-provider=builtin",
+        "--locale=C.UTF-8",
+    ]
     options += ["--auth=reject", "--no-instructions", *(["--no-sync"] if fast else [])]
     _run(target, "initdb", "-D", str(target.data), *options)
     _write(target, "pg_hba.conf", HBA)
-    _write(target, "pg_ident.conf", "".join(f"owner {n} postgres\n" for n in {caller_name(), target.account.name}))
+    _write(
+        target,
+        "pg_ident.conf",
+        "".join(f"owner {n} postgres\n" for n in {caller_name(), target.account.name}),
+    )
     return True
 
 
-def wait_ready(target: Cluster, process: subprocess.Popen[bytes] | None = None, *, seconds: float = 30) -> None:
-    """Returns when the server lets the superuser in; raises if ``process`` ends before, or time is up."""
+def wait_ready(
+    target: Cluster, process: subprocess.Popen[bytes] | None = None, *, seconds: float = 30
+) -> None:
+    """Returns when the server lets the superuser in; raises if ``process`` ends before, or time is
+    up.
+    """
     import psycopg
 
     deadline = time.monotonic() + seconds
@@ -120,9 +149,13 @@ def wait_ready(target: Cluster, process: subprocess.Popen[bytes] | None = None, 
             psycopg.connect(target.superuser, connect_timeout=5).close()
         except psycopg.OperationalError as error:
             if process is not None and process.poll() is not None:
-                raise RetryableError(f"Postgres ended at once with status {process.returncode}") from None
+                raise RetryableError(
+                    f"Postgres ended at once with status {process.returncode}"
+                ) from None
             if time.monotonic() > deadline:
-                raise RetryableError(f"Postgres does not answer after {seconds:.0f} s: {error}") from None
+                raise RetryableError(
+                    f"Postgres does not answer after {seconds:.0f} s: {error}"
+                ) from None
             time.sleep(0.03)
         else:
             return
@@ -130,7 +163,9 @@ def wait_ready(target: Cluster, process: subprocess.Popen[bytes] | None = None, 
 
 @contextmanager
 def throwaway(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A private server in a folder of its own under the temporary directory, for tests; gone afterwards."""
+    """A private server in a folder of its own under the temporary directory, for tests; gone
+    afterwards.
+    """
     home = Path(tempfile.mkdtemp(prefix="ropewalk-pg-"))
     home.chmod(0o711)
     target = cluster(home, free_port())
@@ -171,7 +206,9 @@ def _start(target: Cluster, extra: list[str], log: int) -> subprocess.Popen[byte
 
 
 def _folder(home: Path, account: Account) -> Path:
-    """``home/postgres``, or a folder outside where the account cannot reach it (root's own home is closed to all others)."""
+    """``home/postgres``, or a folder outside where the account cannot reach it (root's own home is
+    closed to all others).
+    """
     folder = home / "postgres"
     if folder.is_symlink() or account.reaches(home):
         return folder.resolve()
@@ -186,11 +223,13 @@ def _sockets(folder: Path) -> Path:
     name = "/.s.PGSQL.65535.lock"
     if len(os.fsencode(folder)) + len("/run") + len(name) <= SUN_PATH:
         return folder / "run"
-    return Path("/tmp") / f"ropewalk-{_digest(folder)}"
+    return Path("/tmp") / f"ropewalk-{_digest(folder)}"  # noqa: S108 - `_own` looks whose it is
 
 
 def _install(folder: Path, account: Account) -> Path:
-    """Where the binaries are; a copy beside the data where the account cannot reach the virtual environment."""
+    """Where the binaries are; a copy beside the data where the account cannot reach the virtual
+    environment.
+    """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise ConfigError("the embedded Postgres is missing", hint="install ropewalk[local]")
@@ -200,18 +239,27 @@ def _install(folder: Path, account: Account) -> Path:
         return install
     copy = folder / "install" / PACKAGE / install.name
     if not copy.exists():
-        libraries = f"{PACKAGE}.libs"  # the binaries look for their libraries there, relative to themselves
-        shutil.copytree(package.parent / libraries, folder / "install" / libraries, dirs_exist_ok=True)
+        libraries = (
+            f"{PACKAGE}.libs"  # the binaries look for their libraries there, relative to themselves
+        )
+        shutil.copytree(
+            package.parent / libraries, folder / "install" / libraries, dirs_exist_ok=True
+        )
         shutil.copytree(install, copy, ignore=shutil.ignore_patterns("include", "*.a"))
     return copy
 
 
 def _own(path: Path, account: Account) -> None:
-    """Makes ``path`` a folder that the account owns and nobody else may enter; refuses somebody else's."""
+    """Makes ``path`` a folder that the account owns and nobody else may enter; refuses somebody
+    else's.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid}:
-        raise ConfigError(f"{path} belongs to somebody else", hint="remove it, or set ROPEWALK_HOME to another place")
+        raise ConfigError(
+            f"{path} belongs to somebody else",
+            hint="remove it, or set ROPEWALK_HOME to another place",
+        )
     account.give(path)
     path.chmod(0o700)
 

@@ -1,0 +1,67 @@
+# Every chore has one target; `make` lists them. Needs only Python 3.11 or later, git, make and a compiler.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?=
+BIN := .venv/bin
+LOCAL := $(BIN)/python -m ropewalk.local
+PATHS := include plugins dags tests bench
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## set up .venv with the locked packages
+	@PYTHON="$(PYTHON)" scripts/bootstrap.sh
+
+.PHONY: up
+up: install ## set everything up, start it, run flights_daily for 2013-01-01 and say where to look
+	@$(LOCAL) up $(ARGS)
+
+.PHONY: down
+down: install ## stop everything
+	@$(LOCAL) down
+
+.PHONY: status
+status: install ## show what runs, where, and its memory
+	@$(LOCAL) status
+
+.PHONY: logs
+logs: install ## follow all logs (ARGS="collect store" for some)
+	@$(LOCAL) logs $(ARGS)
+
+.PHONY: shell
+shell: install ## open a shell in which airflow, psql and ropewalk work on the running stack
+	@$(LOCAL) shell
+
+.PHONY: env
+env: install ## print that shell's environment, for: eval "$(make -s env)"
+	@$(LOCAL) env
+
+.PHONY: check
+check: install ## validate the workflow files
+	@$(BIN)/ropewalk check dags/workflows/*.yaml
+
+.PHONY: lint
+lint: install ## ruff and mypy
+	$(BIN)/ruff check $(wildcard $(PATHS))
+	$(BIN)/ruff format --check $(wildcard $(PATHS))
+	$(BIN)/mypy $(wildcard $(PATHS))
+
+.PHONY: test
+test: lint ## lint, then all tests; those that start a whole stack of their own come last
+	$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: install ## print the benchmarks' tables
+	$(BIN)/python -m bench
+
+.PHONY: lock
+lock: install ## resolve requirements.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --extra dev \
+	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.txt pyproject.toml
+
+.PHONY: clean
+clean: ## stop everything, then remove the state, the databases and .venv
+	@if [ -x $(BIN)/python ]; then $(LOCAL) remove; fi
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis include/*.egg-info

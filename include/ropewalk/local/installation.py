@@ -1,0 +1,195 @@
+"""An installation as a value: its home, ports, secrets and databases, and the environments made of
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.local import airflow, ports, secrets
+from ropewalk.local.databases import READER, RESULTS, STAGES, Databases
+from ropewalk.local.home import REPOSITORY, Home, write_private
+from ropewalk.local.ports import Plan
+from ropewalk.local.postgres import Cluster, cluster
+
+OWN = {"ROPEWALK_HOME", "ROPEWALK_PORT_BASE", "ROPEWALK_DAGS_FOLDER"}
+LOCAL = "127.0.0.1,localhost"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Everything that the parts of one installation must agree on."""
+
+    home: Home
+    ports: Mapping[str, int]
+    secrets: Mapping[str, str]
+
+    @classmethod
+    def settle(cls, home: Home, running: Iterable[str] = ()) -> tuple[Installation, Plan]:
+        """The installation of a home, made where there is none; and which of its ports had to move.
+
+        ``running`` names the ports that its own processes hold now.
+        """
+        home.make()
+        plan = ports.settle(home, set(running))
+        return cls(home, plan.ports, secrets.load(home)), plan
+
+    @classmethod
+    def open(cls, home: Home) -> Installation:
+        """The installation that was settled in a home before."""
+        known = ports.remembered(home)
+        if set(known) != set(ports.NAMES):
+            raise ConfigError(f"nothing has been set up in {home.path} yet", hint="make up")
+        return cls(home, known, secrets.load(home))
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The installation's Postgres."""
+        return cluster(self.home.path, self.ports["postgres"])
+
+    @property
+    def databases(self) -> Databases:
+        """Its databases and roles."""
+        return Databases(self.cluster, self.secrets)
+
+    @property
+    def airflow(self) -> airflow.Client:
+        """Its Airflow's REST API."""
+        return airflow.Client(self.url("airflow"), self.secrets["admin"])
+
+    @property
+    def dags(self) -> Path:
+        """The folder of the DAGs: the repository's, or ``ROPEWALK_DAGS_FOLDER``."""
+        return Path(os.environ.get("ROPEWALK_DAGS_FOLDER") or REPOSITORY / "dags").absolute()
+
+    def url(self, name: str) -> str:
+        """The URL of what listens on a named port."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def write_airflow_settings(self) -> str:
+        """Writes Airflow's settings file; gives its text."""
+        chosen = airflow.settings(
+            self.home,
+            port=self.ports["airflow"],
+            dsn=self.databases.dsn("airflow", "airflow"),
+            secrets=self.secrets,
+            dags=self.dags,
+        )
+        return airflow.write_settings(self.home, chosen, self.secrets["admin"])
+
+    def airflow_environment(self) -> dict[str, str]:
+        """What ``airflow`` needs beside its settings file: where that is, and a connection to each
+        stage.
+        """
+        connections = {
+            f"AIRFLOW_CONN_ROPEWALK_{stage.upper()}": json.dumps(
+                {
+                    "conn_type": "ropewalk_stage",
+                    "schema": "http",
+                    "host": "127.0.0.1",
+                    "port": self.ports[stage],
+                    "password": self.secrets["token"],
+                }
+            )
+            for stage in STAGES
+        }
+        return {
+            **common(),
+            **connections,
+            "AIRFLOW_HOME": str(self.home.path / "airflow"),
+        }
+
+    def stage_environment(self, stage: str) -> dict[str, str]:
+        """A stage's settings; what is secret among them stands in files, as it would be mounted in
+        a container.
+        """
+        return {
+            **common(),
+            **_tuning(),
+            "ROPEWALK_STAGE": stage,
+            "ROPEWALK_HOST": "127.0.0.1",
+            "ROPEWALK_PORT": str(self.ports[stage]),
+            "ROPEWALK_FLIGHT_PORT": str(self.ports[f"{stage}_flight"]),
+            "ROPEWALK_STORE_URL": self.home.folder("store").as_uri(),
+            "ROPEWALK_SCRATCH_DIR": str(self.home.folder("scratch", stage)),
+            "ROPEWALK_ROOT_DATA": str(self.home.folder("data")),
+            "ROPEWALK_SECRETS_DIR": str(self.home.folder("secrets", stage)),
+        }
+
+    def write_stage_secrets(self, stage: str) -> str:
+        """Writes the secrets of a stage, one file each; a user's own files beside them stay. Gives
+        their text.
+        """
+        found = {
+            "token": self.secrets["token"],
+            "database_url": self.databases.stage(stage),
+            **({"view_token": self.secrets["view_token"]} if stage == "present" else {}),
+            **{
+                f"connection_{name}": json.dumps(value)
+                for name, value in self._connections(stage).items()
+            },
+        }
+        for name, value in found.items():
+            write_private(self.home.folder("secrets", stage) / f"ropewalk_{name}", value)
+        return json.dumps(found)
+
+    def _connections(self, stage: str) -> dict[str, dict[str, str]]:
+        """The outside systems that a stage may reach, by name."""
+        if stage == "collect":
+            return {
+                "weather_api": {"url": self.url("weather"), "token": self.secrets["weather_token"]},
+                "fleet": {"url": self.databases.dsn("fleet_reader", "fleet")},
+            }
+        return {"results": {"url": self.databases.stage("store")}} if stage == "store" else {}
+
+    def endpoints(self) -> dict[str, Any]:
+        """Where everything is and what opens it, for programs."""
+        return {
+            "airflow": {
+                "url": self.url("airflow"),
+                "username": airflow.USER,
+                "password": self.secrets["admin"],
+            },
+            "stages": {
+                stage: {
+                    "url": self.url(stage),
+                    "flight": f"grpc://127.0.0.1:{self.ports[f'{stage}_flight']}",
+                    "token": self.secrets["token"],
+                }
+                for stage in STAGES
+            },
+            "postgres": {"results": self.databases.dsn(READER, RESULTS)},
+            "present": {"url": self.url("present")},
+        }
+
+    def write_endpoints(self) -> None:
+        """Writes ``endpoints.json``, for the owner alone."""
+        write_private(self.home.endpoints, json.dumps(self.endpoints(), indent=2) + "\n")
+
+
+def common() -> dict[str, str]:
+    """What every Python process of an installation is given."""
+    return {
+        "PYTHONPATH": str(REPOSITORY / "include"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+        "MALLOC_ARENA_MAX": "2",  # glibc keeps an arena per thread otherwise
+        "NO_PROXY": LOCAL,
+        "no_proxy": LOCAL,
+    }
+
+
+def _tuning() -> dict[str, str]:
+    """The stage settings that the caller's environment holds (``ROPEWALK_MEMORY_LIMIT``, …)."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("ROPEWALK_") and name not in OWN
+    }
