@@ -110,6 +110,13 @@ def cluster(home: Path, port: int) -> Cluster:
     return made
 
 
+def places(home: Path) -> list[Path]:
+    """Every folder and link that a cluster of ``home`` may have made."""
+    link = home / "postgres"
+    folder = link.resolve()
+    return [_sockets(folder), folder, link]
+
+
 def initialise(target: Cluster, *, fast: bool = False) -> bool:
     """Makes the data directory, unless there is one; ``fast`` gives up durability, for tests. True
     if it was made.

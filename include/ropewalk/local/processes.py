@@ -12,9 +12,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -89,7 +91,7 @@ def start(
     """Starts a process in a session of its own, its output appended to ``logs/NAME.log``, and
     records it.
     """
-    with _log(home, name).open("ab") as log:
+    with open(_log(home, name), "ab", opener=partial(os.open, mode=0o600)) as log:
         process = subprocess.Popen(  # type: ignore[call-overload]
             list(argv),
             env={**inherited(), **env},
@@ -101,14 +103,13 @@ def start(
             umask=0o077,
             **(account.popen() if account else {}),
         )
+    process.returncode = 0  # it is to outlive this process: nobody here waits for its end
     record = Record(process.pid, birth(process.pid) or "", settings)
     write_private(_path(home, name), json.dumps(asdict(record)))
     return record
 
 
-def stop(
-    home: Home, name: str, *, by: signal.Signals = signal.SIGTERM, seconds: float = 10
-) -> bool:
+def stop(home: Home, name: str, *, by: signal.Signals = signal.SIGTERM, seconds: float = 5) -> bool:
     """Stops a service and all that it started; kills what does not go in time. False where nothing
     ran.
     """
@@ -117,11 +118,13 @@ def stop(
         return False
     family = members(record)
     if record.alive:
-        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-            leader = psutil.Process(record.pid)
-            leader.send_signal(by)
-            leader.wait(seconds)
-    _end(family)
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(record.pid).send_signal(by)
+        _gone([process for process in family if process.pid == record.pid], seconds)
+    for process in _gone(family, 1):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _gone(family, 5)
     _path(home, name).unlink(missing_ok=True)
     return bool(family)
 
@@ -132,20 +135,25 @@ def members(record: Record) -> list[psutil.Process]:
     """
     if birth(record.pid) not in {None, record.birth}:
         return []
-    found = {process for process in psutil.process_iter() if _session(process.pid) == record.pid}
-    for process in tuple(found):
-        with suppress(psutil.NoSuchProcess):
-            found.update(process.children(recursive=True))
-    return [process for process in found if birth(process.pid)]
+    everyone = list(psutil.process_iter(["ppid"]))
+    found = {process.pid for process in everyone if _session(process.pid) == record.pid}
+    for process in everyone:  # in the order of their pids: nearly always parents first
+        if process.info["ppid"] in found:
+            found.add(process.pid)
+    return [process for process in everyone if process.pid in found and birth(process.pid)]
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    """Waits for what is about to end by itself, then kills the rest."""
-    _, left = psutil.wait_procs(processes, timeout=1)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=5)
+def _gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Waits until the processes have ended, for so long at most; gives those that have not.
+
+    A dead process whose parent has not asked for its status yet counts as ended.
+    """
+    deadline = time.monotonic() + seconds
+    while left := [process for process in processes if process.is_running() and birth(process.pid)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return left
 
 
 def _session(pid: int) -> int | None:

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from ropewalk.contracts.errors import ConfigError
-from ropewalk.local import ports, processes, secrets
+from ropewalk.local import ports, postgres, processes, secrets
 from ropewalk.local.home import Home
 
-FOLDERS = ("airflow", "data", "lineage", "logs", "postgres", "run", "scratch", "secrets", "store")
+FOLDERS = ("airflow", "data", "lineage", "logs", "run", "scratch", "secrets", "store")
 FILES = ("endpoints.json", "lock", "pgpass", ports.FILE, secrets.FILE)
 
 
@@ -19,18 +19,16 @@ def remove(home: Home) -> None:
     """
     if running := processes.recorded(home):
         raise ConfigError(f"{', '.join(running)} may still run", hint="make down")
-    for name in FOLDERS:
-        _remove(home.path / name)
+    for path in (*postgres.places(home.path), *(home.path / name for name in FOLDERS)):
+        _remove(path)
     for name in FILES:
         (home.path / name).unlink(missing_ok=True)
     if home.path.is_dir() and not any(home.path.iterdir()):
         home.path.rmdir()
 
 
-def _remove(folder: Path) -> None:
-    """Removes a folder; where it is a link to one outside, that one too."""
-    target = folder.resolve()
-    if target.exists():
-        shutil.rmtree(target)
-    if folder.is_symlink():
-        folder.unlink()
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

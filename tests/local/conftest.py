@@ -1,0 +1,29 @@
+"""Fixtures of the local stack: an installation in its own folder, removed afterwards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from ropewalk.local.down import down
+from ropewalk.local.home import Home
+from ropewalk.local.postgres import free_port
+from ropewalk.local.remove import remove
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console that keeps what is shown: ``console.file.getvalue()``."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture
+def home(tmp_path: Path, console: Console) -> Iterator[Home]:
+    """A home for an installation; what runs in it is stopped, and its state removed."""
+    home = Home(tmp_path / "home", port_base=max(20000, free_port() - 1000))
+    yield home
+    down(home, console)
+    remove(home)
