@@ -11,6 +11,11 @@ from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.postgres import Cluster, throwaway
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that need a whole running stack last, so that the fast ones speak first."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
 @dataclass(frozen=True)
 class Database:
     """One database with the schemas, roles and grants of an installation; all DSNs are libpq

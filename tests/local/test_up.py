@@ -18,6 +18,7 @@ from ropewalk.local.down import down
 from ropewalk.local.environment import environment
 from ropewalk.local.home import Home
 from ropewalk.local.installation import Installation
+from ropewalk.local.remove import remove
 from ropewalk.local.services import Service
 from ropewalk.local.status import states
 from ropewalk.local.up import ensure, up
@@ -59,6 +60,7 @@ def test_two_installations_run_side_by_side(home: Home, console: Console) -> Non
             psycopg.connect(other.cluster.dsn("airflow", one.secrets["airflow"], "airflow"))
     finally:
         down(second, console)
+        remove(second)
 
 
 def test_down_stops_what_runs_and_says_when_nothing_does(home: Home, console: Console) -> None:

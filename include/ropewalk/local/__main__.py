@@ -31,7 +31,9 @@ def up_command(
     home = Home.from_environment()
     with home.locked():
         installation = up.up(home, console, [name for name in only.split(",") if name])
-    if not only and run:
+    if only:
+        return
+    if run:
         first_run.first_run(installation, console)
     up.summarise(installation, console)
 

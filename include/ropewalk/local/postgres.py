@@ -219,8 +219,8 @@ def _folder(home: Path, account: Account) -> Path:
     folder = home / "postgres"
     if folder.is_symlink() or account.reaches(home):
         return folder.resolve()
-    outside = OUTSIDE / _digest(home)
-    outside.mkdir(mode=0o711, parents=True, exist_ok=True)
+    OUTSIDE.mkdir(mode=0o711, exist_ok=True)
+    outside = Path(tempfile.mkdtemp(dir=OUTSIDE))
     folder.symlink_to(outside)
     return outside
 
