@@ -72,17 +72,17 @@ def test_down_stops_what_runs_and_says_when_nothing_does(home: Home, console: Co
     assert "nothing runs" in _shown(console)
 
 
-def test_status_knows_pid_port_and_memory(home: Home, console: Console) -> None:
-    installation = up(home, console, POSTGRES)
+def test_status_knows_pid_port_and_memory(running: Installation) -> None:
+    home = running.home
     state = next(state for state in states(home) if state.name == "postgres")
-    assert (state.running, state.pid) == (True, _pid(home, installation))
-    assert state.port == installation.ports["postgres"]
+    assert (state.running, state.pid) == (True, _pid(home, running))
+    assert state.port == running.ports["postgres"]
     assert state.processes > 1
     assert state.pss > 1024**2
 
 
-def test_endpoints_are_as_documented_and_private(home: Home, console: Console) -> None:
-    installation = up(home, console, POSTGRES)
+def test_endpoints_are_as_documented_and_private(running: Installation) -> None:
+    home = running.home
     assert home.endpoints.stat().st_mode & 0o777 == 0o600
     found = json.loads(home.endpoints.read_text())
     assert set(found) == {"airflow", "stages", "postgres", "present"}
@@ -94,14 +94,13 @@ def test_endpoints_are_as_documented_and_private(home: Home, console: Console) -
     with psycopg.connect(found["postgres"]["results"]) as session:
         row = session.execute("SELECT current_user, current_database()").fetchone()
     assert row == ("ropewalk_reader", "ropewalk")
-    assert found["airflow"]["url"] == f"http://127.0.0.1:{installation.ports['airflow']}"
+    assert found["airflow"]["url"] == f"http://127.0.0.1:{running.ports['airflow']}"
 
 
 def test_no_secret_is_readable_by_others_or_stands_in_a_command_line(
-    home: Home, console: Console
+    running: Installation,
 ) -> None:
-    installation = up(home, console, POSTGRES)
-    values = set(installation.secrets.values())
+    home, values = running.home, set(running.secrets.values())
     for path in (path for path in home.path.rglob("*") if path.is_file()):
         if any(value in path.read_text(errors="replace") for value in values):
             assert path.stat().st_mode & 0o077 == 0, path
@@ -122,10 +121,10 @@ def test_data_sources_are_known_to_their_stage_alone(home: Home) -> None:
         assert installation.secrets[name] not in text
 
 
-def test_the_shell_environment_lets_psql_in(home: Home, console: Console) -> None:
-    installation = up(home, console, POSTGRES)
+def test_the_shell_environment_lets_psql_in(running: Installation) -> None:
+    home = running.home
     variables = environment(home)
-    assert os.access(f"{installation.cluster.install}/bin/psql", os.X_OK)
+    assert os.access(f"{running.cluster.install}/bin/psql", os.X_OK)
     dsn = (
         f"passfile={variables['PGPASSFILE']} host={variables['PGHOST']} port={variables['PGPORT']}"
     )
