@@ -1,0 +1,1 @@
+"""The analyze stage: statistics and models over datasets."""

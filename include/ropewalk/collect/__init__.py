@@ -1,0 +1,1 @@
+"""The collect stage: reads the outside world into datasets."""

@@ -1,0 +1,265 @@
+"""The contract between Airflow, the command line and the stages: what is asked, and what is answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ropewalk.contracts.errors import Problem
+
+CONTRACT_VERSION = "1.0"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Scalar = str | int | float | bool | None
+
+
+class Frozen(BaseModel):
+    """A message: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answer(BaseModel):
+    """A message that a stage sends: immutable; readers ignore keys that they do not know yet."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Partition(Frozen):
+    """The half-open time range ``[start, end)`` in UTC that a task covers, and its ``name`` (``2013-01-01``)."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+    name: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Partition:
+        if self.start >= self.end:
+            raise ValueError(f"partition start {self.start} is not before its end {self.end}")
+        return self
+
+
+class Column(Answer):
+    """One column of a dataset; ``type`` is Arrow's name of the type."""
+
+    name: str
+    type: str
+    nullable: bool = True
+
+
+class DatasetRef(Answer):
+    """The small name of an immutable dataset: where it is and what its content must be.
+
+    ``id`` is ``{task key}/{output}``; ``fingerprint`` is a digest of the content, independent of row
+    order and batch size; ``flight`` is the address of the stage that made it.
+    """
+
+    id: str
+    fingerprint: str
+    rows: int
+    bytes: int
+    flight: str | None = None
+
+
+class Use(Frozen):
+    """One plugin with its options, as the workflow file gives them; ``{{ … }}`` are still in it."""
+
+    plugin: Name
+    version: str = "1"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Origin(Frozen):
+    """Where in the workflow file the parts of a task stand: ``places["do/0"] = (line, column)``, from 1."""
+
+    file: str
+    places: dict[str, tuple[int, int]] = Field(default_factory=dict)
+
+
+class RunInfo(Frozen):
+    """The run that asks: never part of the key. ``requested`` orders two runs that want one partition."""
+
+    id: str
+    requested: int = 0
+    title: str = ""
+    url: str | None = None
+    attempt: str = ""
+
+
+class TaskRequest(Frozen):
+    """What a stage is asked to do: one step, in one run, for one partition.
+
+    ``values`` holds the value of every ``{{ … }}`` that the options name; ``upstream`` the keys of
+    tasks whose reports (not data) the task reads.
+    """
+
+    contract: str = CONTRACT_VERSION
+    workflow: Name
+    step: Name
+    stage: Name
+    do: list[Use] = Field(min_length=1)
+    checks: list[Use] = Field(default_factory=list)
+    max_quarantined: str | None = None
+    partition: Partition | None = None
+    values: dict[str, Scalar] = Field(default_factory=dict)
+    inputs: dict[str, DatasetRef] = Field(default_factory=dict)
+    upstream: dict[str, Key] = Field(default_factory=dict)
+    generation: str = ""
+    timeout: float | None = None
+    run: RunInfo
+    origin: Origin | None = None
+
+
+class State(StrEnum):
+    """The states of a task."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a task in this state changes no more by itself."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+class CheckResult(Answer):
+    """What a check found; ``failed`` counts rows (or is 1 for a failed check of the whole table)."""
+
+    check: str
+    columns: list[str] = Field(default_factory=list)
+    status: Literal["passed", "warned", "failed", "quarantined"]
+    on_fail: Literal["fail", "warn", "quarantine"] = "fail"
+    failed: int = 0
+    detail: str = ""
+
+
+class RowCounts(Answer):
+    """The row ledger of a task: what came in per input, what left, and why the rest did not."""
+
+    inputs: dict[str, int] = Field(default_factory=dict)
+    out: int = 0
+    quarantined: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+class ColumnSource(Answer):
+    """A column of an input dataset that an output column is made from."""
+
+    dataset: str
+    column: str
+
+
+class Lineage(Answer):
+    """What a task read and wrote: names of outside datasets, and per output column the columns it is made from."""
+
+    reads: list[str] = Field(default_factory=list)
+    writes: list[str] = Field(default_factory=list)
+    columns: dict[str, list[ColumnSource]] = Field(default_factory=dict)
+
+
+class Published(Answer):
+    """One table or folder that a sink wrote; ``target`` is a name like ``postgres://results/flights.departures``."""
+
+    step: str
+    target: str
+    mode: str
+    rows: int
+    partition: str | None = None
+    replayed: bool = False
+    superseded: bool = False
+
+
+class Artifact(Answer):
+    """A file that a task made besides datasets (a page, a picture)."""
+
+    bytes: int
+    digest: str
+    media_type: str
+
+
+class Report(Answer):
+    """What a task says when it has succeeded; kept in the dataset store with its outputs."""
+
+    key: Key
+    workflow: str
+    step: str
+    stage: str
+    plugins: list[str]
+    run: str
+    partition: str | None = None
+    outputs: dict[str, DatasetRef] = Field(default_factory=dict)
+    columns: dict[str, list[Column]] = Field(default_factory=dict)
+    rows: RowCounts = Field(default_factory=RowCounts)
+    checks: list[CheckResult] = Field(default_factory=list)
+    watermark: Scalar = None
+    metrics: dict[str, Scalar] = Field(default_factory=dict)
+    lineage: Lineage = Field(default_factory=Lineage)
+    published: list[Published] = Field(default_factory=list)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    started: datetime
+    ended: datetime
+
+    @property
+    def output(self) -> DatasetRef | None:
+        """The dataset that the steps after this one read."""
+        return self.outputs.get("data")
+
+
+class Progress(Answer):
+    """How far a running task is; ``fraction`` is None where the whole is not known."""
+
+    rows: int = 0
+    bytes: int = 0
+    fraction: float | None = None
+    message: str = ""
+
+
+class TaskStatus(Answer):
+    """The answer to submit and to poll. ``reused`` names the run that a finished task was taken from."""
+
+    key: Key
+    state: State
+    attempt: int = 0
+    progress: Progress = Field(default_factory=Progress)
+    report: Report | None = None
+    error: Problem | None = None
+    reused: str | None = None
+    queued: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+class LogLine(Answer):
+    """One line of a task's own log; ``n`` rises by one within a task."""
+
+    n: int
+    at: datetime
+    level: str = "info"
+    text: str
+
+
+class PluginInfo(Answer):
+    """A plugin as ``/v1/describe`` shows it; ``options`` is a JSON Schema."""
+
+    kind: str
+    name: str
+    version: str
+    description: str
+    options: dict[str, Any]
+
+
+class Description(Answer):
+    """What a stage can do."""
+
+    stage: str
+    contract: str
+    version: str
+    plugins: list[PluginInfo]

@@ -1,0 +1,1 @@
+"""The kernel that every stage service runs on: ledger, store, control and data plane."""

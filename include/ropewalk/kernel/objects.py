@@ -1,0 +1,233 @@
+"""Where the bytes of the dataset store are: a directory, or a bucket. Two back ends behind four verbs.
+
+Names are made by us (hexadecimal keys and short words), never by users. A name is written once: ``create``
+is atomic and says whether this call was the one that created it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-zA-Z0-9_.-]*)*$")
+
+
+class Objects(Protocol):
+    """The bytes of a store by name; ``mapped`` where its files can be mapped into memory as they are."""
+
+    mapped: bool
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small object whole and durably, unless the name exists; whether this call wrote it."""
+
+    def add(self, name: str, path: Path) -> None:
+        """Move a finished local file to a name that no one else uses; durable on return."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an object; NotFoundError where there is none."""
+
+    def local(self, name: str, scratch: Path) -> Path:
+        """A local file with the object's bytes: itself, or a copy under ``scratch``."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names that begin with ``prefix``, sorted."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no error where there is none."""
+
+
+def open_objects(url: str, *, endpoint: str | None = None) -> Objects:
+    """The back end of a store's URL: ``file:///path`` or ``s3://bucket/prefix``."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Directory(Path(parts.path))
+    if parts.scheme == "s3":
+        return Bucket(parts.netloc, parts.path.strip("/"), endpoint)
+    raise ConfigError(
+        f"a dataset store is file:///path or s3://bucket/prefix, not {url!r}", code="store_url"
+    )
+
+
+class Directory:
+    """A store in a directory: a local disk, or a file system that several machines mount."""
+
+    mapped = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def create(self, name: str, data: bytes) -> bool:
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        try:
+            _write_synced(draft, data)
+            os.link(
+                draft, path
+            )  # atomic, and refuses a name that exists, where rename would replace it
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        return True
+
+    def add(self, name: str, path: Path) -> None:
+        target = self._path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            path.rename(target)
+        except OSError:  # another file system
+            shutil.copyfile(path, target)
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
+            path.unlink()
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"the dataset store has no {name}") from None
+
+    def local(self, name: str, scratch: Path) -> Path:  # noqa: ARG002 - a directory needs no copy
+        path = self._path(name)
+        if not path.is_file():
+            raise NotFoundError(f"the dataset store has no {name}")
+        return path
+
+    def names(self, prefix: str) -> Iterator[str]:
+        folder = self._path(prefix) if prefix else self.root
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if path.is_file() and not path.name.startswith("."):
+                yield path.relative_to(self.root).as_posix()
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    def _path(self, name: str) -> Path:
+        return self.root / _safe(name)
+
+
+class Bucket:
+    """A store in a bucket of an S3 service; ``create`` is a conditional put (If-None-Match)."""
+
+    mapped = False
+
+    def __init__(self, bucket: str, prefix: str, endpoint: str | None) -> None:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5}, s3={"addressing_style": "path"}
+        )
+        self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=config)
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+
+    def create(self, name: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.put_object(
+                Bucket=self._bucket, Key=self._name(name), Body=data, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if _status(error) == 412:  # noqa: PLR2004 - Precondition Failed: it is there
+                return self.read(name) == data
+            raise RetryableError(
+                f"the dataset store did not take {name}: {error}", code="store"
+            ) from error
+        return True
+
+    def add(self, name: str, path: Path) -> None:
+        with _store_errors(name):
+            self._s3.upload_file(str(path), self._bucket, self._name(name))
+        path.unlink()
+
+    def read(self, name: str) -> bytes:
+        with _store_errors(name):
+            body: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._name(name))[
+                "Body"
+            ].read()
+        return body
+
+    def local(self, name: str, scratch: Path) -> Path:
+        path = scratch / name.replace("/", "_")
+        if not path.exists():
+            draft = path.with_suffix(f".{secrets.token_hex(4)}")
+            with _store_errors(name):
+                self._s3.download_file(self._bucket, self._name(name), str(draft))
+            draft.rename(path)
+        return path
+
+    def names(self, prefix: str) -> Iterator[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        for page in pages:
+            for item in page.get("Contents", ()):
+                yield item["Key"].removeprefix(self._prefix)
+
+    def delete(self, name: str) -> None:
+        with _store_errors(name):
+            self._s3.delete_object(Bucket=self._bucket, Key=self._name(name))
+
+    def _name(self, name: str) -> str:
+        return self._prefix + _safe(name)
+
+
+@contextlib.contextmanager
+def _store_errors(name: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if _status(error) == 404:  # noqa: PLR2004
+            raise NotFoundError(f"the dataset store has no {name}") from None
+        raise RetryableError(
+            f"the dataset store failed at {name}: {error}", code="store"
+        ) from error
+    except BotoCoreError as error:
+        raise RetryableError(
+            f"the dataset store failed at {name}: {error}", code="store"
+        ) from error
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _safe(name: str) -> str:
+    if not NAME.match(name):
+        raise NotFoundError(f"{name!r} is not a name in the dataset store")
+    return name
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

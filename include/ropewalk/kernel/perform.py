@@ -1,0 +1,91 @@
+"""Doing one task: from its request to its committed report, in whatever process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Report, TaskRequest
+from ropewalk.kernel.datasets import DatasetStore
+from ropewalk.kernel.settings import Settings
+from ropewalk.kernel.stage import Stage
+from ropewalk.kernel.task import Task, located
+
+
+def perform(
+    stage: Stage, request: TaskRequest, *, store: DatasetStore, settings: Settings, **told: Any
+) -> Report:
+    """Do a task and commit it; a task that has been committed before is answered with that report.
+
+    ``told`` are the parts of `Task` that connect it with its service: since, attempt, tell, show, fence.
+    """
+    known = store.manifest(task_key(request))
+    if known is not None:
+        return known.report
+    stage.accept(request)
+    with scratch_folder(settings.scratch_dir) as scratch:
+        task = Task(request, store, settings, scratch, **told)
+        try:
+            stage.run(task)
+            return task.commit()
+        except BaseException as error:
+            task.draft.discard()
+            raise explained(error, request) from error
+
+
+def open_store(settings: Settings) -> DatasetStore:
+    """The dataset store that the settings name."""
+    return DatasetStore.open(
+        settings.store_url,
+        scratch=settings.scratch_dir,
+        endpoint=settings.s3_endpoint,
+        flight=settings.flight_url,
+    )
+
+
+def explained(error: BaseException, request: TaskRequest) -> BaseException:
+    """The error as one of the tree: what the machine lacks may pass, what is unforeseen is not tried again."""
+    if isinstance(error, RopewalkError):
+        return located(error, request, "do/0")
+    if isinstance(error, MemoryError) or type(error).__name__ in {
+        "ArrowMemoryError",
+        "OutOfMemoryException",
+    }:
+        detail = f"the task needs more memory than its limit: {error}"
+        return located(
+            FatalError(detail, code="memory", hint="raise ROPEWALK_MEMORY_LIMIT"), request, "do/0"
+        )
+    if isinstance(error, OSError):
+        return located(
+            RetryableError(f"{type(error).__name__}: {error}", code=_os_code(error)),
+            request,
+            "do/0",
+        )
+    if isinstance(error, Exception):
+        return located(
+            FatalError(f"{type(error).__name__}: {error}", code="unexpected"), request, "do/0"
+        )
+    return error
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for one task, removed with all that is in it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="task-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _os_code(error: OSError) -> str:
+    import errno
+
+    return "disk_full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "os"

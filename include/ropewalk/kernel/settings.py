@@ -1,0 +1,102 @@
+"""The settings of a stage service, from the environment (``ROPEWALK_…``) or from mounted secret files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ropewalk.contracts.errors import ConfigError, nearest
+
+MIB = 1024 * 1024
+CONNECTION = "ROPEWALK_CONNECTION_"
+ROOT = "ROPEWALK_ROOT_"
+
+
+class Connection(BaseModel):
+    """Where a named outside system is and what opens it; the whole is a secret, and never shown."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    url: SecretStr
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+
+    def secret(self, name: str) -> str | None:
+        """The value of a field, revealed: for the one call that needs it."""
+        value = getattr(self, name, None)
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+class Settings(BaseSettings):
+    """What a stage service needs to know; every field is ``ROPEWALK_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROPEWALK_", secrets_dir=os.environ.get("ROPEWALK_SECRETS_DIR"), frozen=True
+    )
+
+    stage: str = "local"
+    host: str = "127.0.0.1"
+    port: int = 0
+    flight_port: int = 0
+    flight_url: str | None = Field(
+        None, description="the address that other stages reach this Flight server by"
+    )
+    database_url: SecretStr | None = None
+    store_url: str = "file:///var/lib/ropewalk/store"
+    token: SecretStr | None = None
+    view_token: SecretStr | None = Field(
+        None, description="opens the present stage's pages in a browser"
+    )
+    scratch_dir: Path = Path("/tmp/ropewalk")  # noqa: S108 - a default that a service's unit overrides
+    memory_limit: int = Field(1024 * MIB, description="bytes that one task may use")
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = Field(2, description="tasks at once")
+    lease_seconds: float = 15.0
+    s3_endpoint: str | None = None
+    python_transforms: bool = True
+
+
+def connection(name: str) -> Connection:
+    """The connection of that name from ``ROPEWALK_CONNECTION_<NAME>``: a JSON object, or a bare URL."""
+    names = connection_names()
+    if name not in names:
+        raise ConfigError(
+            f"this stage has no connection {name!r}",
+            code="unknown_connection",
+            hint=nearest(name, names) or f"set {CONNECTION}{name.upper()} for this stage",
+        )
+    return Connection(**_fields(names[name], name))
+
+
+def connection_names() -> dict[str, str]:
+    """Every configured connection: its name in lower case, and its text as it stands in the environment."""
+    found = {
+        k.removeprefix(CONNECTION).lower(): v
+        for k, v in os.environ.items()
+        if k.startswith(CONNECTION)
+    }
+    folder = os.environ.get("ROPEWALK_SECRETS_DIR")
+    for path in Path(folder).glob(f"{CONNECTION.lower()}*") if folder else ():
+        found[path.name.removeprefix(CONNECTION.lower())] = path.read_text(encoding="utf-8").strip()
+    return found
+
+
+def roots() -> dict[str, str]:
+    """Every configured root of files: ``ROPEWALK_ROOT_DATA=/srv/data`` is what ``data://`` means."""
+    return {k.removeprefix(ROOT).lower(): v for k, v in os.environ.items() if k.startswith(ROOT)}
+
+
+def _fields(text: str, name: str) -> dict[str, Any]:
+    if not text.lstrip().startswith("{"):
+        return {"url": text}
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise ConfigError(f"connection {name!r} is neither a URL nor a JSON object") from None
+    return fields

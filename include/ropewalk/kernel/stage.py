@@ -1,0 +1,69 @@
+"""A stage: its name, the kinds of plugin it runs, and the function that does one task."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ropewalk import __version__
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import CONTRACT_VERSION, Description, TaskRequest
+from ropewalk.contracts.plugins import all_plugins, plugin
+
+if TYPE_CHECKING:
+    from ropewalk.kernel.task import Task
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's package says of itself, in its module ``stage`` as ``STAGE``.
+
+    ``run`` reads inputs, writes outputs and says what it found through the task; ``preload`` names the
+    heavy modules that its child processes want loaded before they fork; ``web`` names a function of more
+    routes (``"package.module:function"``), given the service's context.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    run: Callable[[Task], None]
+    preload: tuple[str, ...] = ()
+    web: str | None = None
+
+    def describe(self) -> Description:
+        """The stage and all its plugins."""
+        plugins = [found.info() for kind in self.kinds for found in all_plugins(kind)]
+        return Description(
+            stage=self.name, contract=CONTRACT_VERSION, version=__version__, plugins=plugins
+        )
+
+    def accept(self, request: TaskRequest) -> None:
+        """Refuse a request that is another stage's, or that names plugins or versions which are not here."""
+        if request.stage != self.name:
+            raise ConfigError(
+                f"this is the stage {self.name!r}, not {request.stage!r}", code="wrong_stage"
+            )
+        for use, kind in [(use, self.kinds[0]) for use in request.do] + [
+            (use, "check") for use in request.checks
+        ]:
+            here = plugin(kind, use.plugin).version
+            if here != use.version:
+                raise ConfigError(
+                    f"{kind} {use.plugin!r} is version {here} here, and the request wants {use.version}",
+                    code="plugin_version",
+                    hint="bring Airflow and the stages to the same release of Ropewalk",
+                )
+
+
+def load(path: str) -> Stage:
+    """The stage that a module of that path defines as ``STAGE``."""
+    stage: Any = importlib.import_module(path).STAGE
+    if not isinstance(stage, Stage):
+        raise ConfigError(f"{path}.STAGE is not a Stage")
+    return stage
+
+
+def built_in(name: str) -> str:
+    """The module of a built-in stage."""
+    return f"ropewalk.{name}.stage"

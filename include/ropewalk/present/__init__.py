@@ -1,0 +1,1 @@
+"""The present stage: pages, charts and files for people."""

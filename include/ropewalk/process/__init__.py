@@ -1,0 +1,1 @@
+"""The process stage: every transform is a query."""

@@ -1,0 +1,1 @@
+"""The store stage: publishes datasets, exactly once."""

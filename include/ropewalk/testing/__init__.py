@@ -1,0 +1,1 @@
+"""The conformance suites that a plugin or a stage inherits."""

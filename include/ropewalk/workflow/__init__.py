@@ -1,0 +1,1 @@
+"""The workflow file: model, loading, graph, and the task requests that it becomes."""
