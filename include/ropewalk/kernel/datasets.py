@@ -67,7 +67,7 @@ class DatasetStore(ManifestStore):
             )
         from ropewalk.kernel.flight import fetch
 
-        return fetch(ref, self.scratch)
+        return fetch(ref, self.scratch, self.token)
 
 
 class Dataset:
@@ -119,7 +119,8 @@ class Dataset:
 
     def to_pandas(self) -> pd.DataFrame:
         """The whole as a pandas frame, in memory."""
-        return self.table().to_pandas()
+        frame: pd.DataFrame = self.table().to_pandas()
+        return frame
 
 
 class Draft:

@@ -41,5 +41,7 @@ def _open(task: Task) -> duckdb.DuckDBPyConnection:
         "python_enable_replacements": "false",
     }
     connection = duckdb.connect(":memory:", config=config)
-    connection.execute("SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true")
+    connection.execute(
+        "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
+    )
     return connection

@@ -24,6 +24,7 @@ FINAL = np.uint64(0x94D049BB133111EB)
 NULL = np.uint64(0x6A09E667F3BCC909)
 NAN = np.uint64(0x7FF8000000000000)
 SHIFT = np.uint64(32)
+WORD = 8  # bytes
 
 
 class Fingerprint:
@@ -69,7 +70,8 @@ def row_hashes(batch: pa.RecordBatch) -> Hashes:
         rows = (rows ^ _array(column)) * (ODD + np.uint64(2 * index))
         rows ^= rows >> SHIFT
     rows *= FINAL
-    return rows ^ (rows >> np.uint64(29))
+    hashes: Hashes = rows ^ (rows >> np.uint64(29))
+    return hashes
 
 
 def _mix(values: Hashes) -> Hashes:
@@ -89,7 +91,7 @@ def _array(array: pa.Array) -> Hashes:
     return hashes
 
 
-def _values(array: pa.Array, kind: pa.DataType) -> Hashes:
+def _values(array: pa.Array, kind: pa.DataType) -> Hashes:  # noqa: PLR0911 - one line per family of types
     if pa.types.is_null(kind):
         return np.full(len(array), NULL, np.uint64)
     if pa.types.is_boolean(kind):
@@ -194,7 +196,7 @@ def _text(array: pa.Array) -> Hashes:
     unaligned: Any = np.ndarray((len(data) - 7,), np.uint64, data.data, 0, (1,))
     words = unaligned[at]
     left = np.repeat(lengths, counts) - 8 * places
-    tail = left < 8
+    tail = left < WORD
     words[tail] &= (np.uint64(1) << (left[tail].astype(np.uint64) * np.uint64(8))) - np.uint64(1)
     parts = _mix(words ^ (places.astype(np.uint64) * FINAL))
     return _mix(_sums(parts, counts) ^ lengths.astype(np.uint64))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from ropewalk.contracts.errors import NotFoundError, RetryableError
 from ropewalk.contracts.models import Artifact, Column, Report
 from ropewalk.kernel.objects import Objects, open_objects
+from ropewalk.kernel.settings import Settings
 
 MANIFEST = "manifest.json"
 
@@ -57,18 +58,21 @@ class Manifest(BaseModel):
 class ManifestStore:
     """The store as a service needs it: manifests and files, no data."""
 
-    def __init__(self, objects: Objects, *, scratch: Path, flight: str | None = None) -> None:
+    def __init__(
+        self, objects: Objects, *, scratch: Path, flight: str | None = None, token: str = ""
+    ) -> None:
         self.objects = objects
         self.scratch = scratch
         self.flight = flight
+        self.token = token
         scratch.mkdir(parents=True, exist_ok=True)
 
     @classmethod
-    def open(
-        cls, url: str, *, scratch: Path, endpoint: str | None = None, flight: str | None = None
-    ) -> Self:
-        """The store at a URL: ``file:///path`` or ``s3://bucket/prefix``."""
-        return cls(open_objects(url, endpoint=endpoint), scratch=scratch, flight=flight)
+    def open(cls, settings: Settings) -> Self:
+        """The store that a stage's settings name."""
+        objects = open_objects(settings.store_url, endpoint=settings.s3_endpoint)
+        token = settings.token.get_secret_value() if settings.token else ""
+        return cls(objects, scratch=settings.scratch_dir, flight=settings.flight_url, token=token)
 
     def manifest(self, key: str) -> Manifest | None:
         """What the task with that key made, or None where it has not committed."""
@@ -88,7 +92,7 @@ class ManifestStore:
             raise RetryableError(f"file {name!r} of task {key[:12]} is damaged", code="damaged")
         return data, known
 
-    def keys(self) -> Iterator[str]:
+    def committed(self) -> Iterator[str]:
         """The key of every task that has committed."""
         for name in self.objects.names("tasks"):
             if name.endswith(f"/{MANIFEST}"):

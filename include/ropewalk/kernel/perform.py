@@ -41,12 +41,7 @@ def perform(
 
 def open_store(settings: Settings) -> DatasetStore:
     """The dataset store that the settings name."""
-    return DatasetStore.open(
-        settings.store_url,
-        scratch=settings.scratch_dir,
-        endpoint=settings.s3_endpoint,
-        flight=settings.flight_url,
-    )
+    return DatasetStore.open(settings)
 
 
 def explained(error: BaseException, request: TaskRequest) -> BaseException:

@@ -15,6 +15,7 @@ from ropewalk.contracts.errors import ConfigError, nearest
 MIB = 1024 * 1024
 CONNECTION = "ROPEWALK_CONNECTION_"
 ROOT = "ROPEWALK_ROOT_"
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104 - names for all addresses, not a choice of them
 
 
 class Connection(BaseModel):
@@ -58,8 +59,14 @@ class Settings(BaseSettings):
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1)
     workers: int = Field(2, description="tasks at once")
     lease_seconds: float = 15.0
+    max_body: int = Field(4 * MIB, description="bytes that one request may have")
     s3_endpoint: str | None = None
     python_transforms: bool = True
+
+
+def settings_of(stage: str) -> Settings:
+    """The settings of a stage, from the environment."""
+    return Settings.model_validate({"stage": stage})
 
 
 def connection(name: str) -> Connection:

@@ -1,0 +1,254 @@
+"""The ledger of a stage: its tasks in its own schema of Postgres, so that any replica answers for any task.
+
+A replica takes a task with a lease and an attempt number, the fencing token: every later statement of it
+names both, and changes nothing once another attempt has begun. All time is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel
+
+from ropewalk.contracts.errors import NotFoundError, Problem
+from ropewalk.contracts.models import (
+    LogLine,
+    Progress,
+    Report,
+    Scalar,
+    State,
+    TaskRequest,
+    TaskStatus,
+)
+
+Row = dict[str, Any]
+
+SUBMIT = """
+WITH watermark AS (
+    SELECT report -> 'watermark' AS value FROM task
+    WHERE workflow = %(workflow)s AND step = %(step)s AND state = 'succeeded'
+    ORDER BY requested DESC, ended_at DESC LIMIT 1
+), submitted AS (
+    INSERT INTO task AS old
+        (key, workflow, step, partition, run_id, requested, request, asker, state, since)
+    VALUES (%(key)s, %(workflow)s, %(step)s, %(partition)s, %(run)s, %(requested)s, %(request)s,
+            %(asker)s, 'queued', (SELECT value FROM watermark))
+    ON CONFLICT (key) DO UPDATE SET asker = excluded.asker
+    RETURNING *
+), asked AS (
+    INSERT INTO asked AS old (workflow, run_id, step, key, requested)
+    SELECT workflow, %(run)s, step, key, %(requested)s FROM submitted
+    ON CONFLICT (workflow, run_id, step)
+        DO UPDATE SET key = excluded.key, requested = excluded.requested, at = excluded.at
+)
+SELECT * FROM submitted
+"""
+AGAIN = """
+UPDATE task SET state = 'queued', request = %(request)s, run_id = %(run)s, requested = %(requested)s,
+    error = NULL, progress = NULL, owner = NULL, lease_until = NULL, queued_at = clock_timestamp(),
+    started_at = NULL, ended_at = NULL
+WHERE key = %(key)s AND state IN ('failed', 'cancelled')
+RETURNING *
+"""
+CLAIM = """
+UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, progress = NULL,
+    started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE key = (
+    SELECT key FROM task
+    WHERE state = 'queued' OR (state = 'running' AND lease_until < clock_timestamp())
+    ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING *
+"""
+RENEW = """
+UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    progress = coalesce(%(progress)s, progress)
+WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
+RETURNING key
+"""
+END = """
+UPDATE task SET state = %(state)s, report = %(report)s, error = %(error)s, ended_at = clock_timestamp(),
+    owner = NULL, lease_until = NULL
+WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
+RETURNING key
+"""
+CANCEL = """
+UPDATE task SET state = 'cancelled', ended_at = clock_timestamp(), owner = NULL, lease_until = NULL
+WHERE key = %(key)s AND state IN ('queued', 'running') AND (%(asker)s = '' OR asker = %(asker)s)
+RETURNING key
+"""
+REQUEUE = """
+UPDATE task SET state = 'queued', owner = NULL, lease_until = NULL
+WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %(owner)s
+RETURNING key
+"""
+
+
+class Ledger:
+    """The tasks of one stage."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], channel: str) -> None:
+        self.pool = pool
+        self.channel = channel
+
+    @classmethod
+    def at(cls, database_url: str, schema: str) -> Ledger:
+        """The ledger in a schema; its pool is still closed."""
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            database_url,
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "options": f"-c search_path={schema}",
+                "application_name": f"ropewalk:{schema}",
+            },
+            min_size=1,
+            max_size=8,
+            timeout=10,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+        )
+        return cls(pool, f"ropewalk_{schema}")
+
+    async def submit(self, key: str, request: TaskRequest) -> TaskStatus:
+        """Enter a task, or find it; one that failed or was cancelled is queued for a new attempt."""
+        values = {
+            "key": key,
+            "workflow": request.workflow,
+            "step": request.step,
+            "partition": request.partition.name if request.partition else None,
+            "run": request.run.id,
+            "requested": request.run.requested,
+            "request": _json(request),
+            "asker": request.run.attempt,
+        }
+        row = await self._one(SUBMIT, values)
+        if row["state"] in {State.FAILED, State.CANCELLED}:
+            row = await self._maybe(AGAIN, values) or await self._one(
+                "SELECT * FROM task WHERE key = %(key)s", values
+            )
+        if row["state"] == State.QUEUED:
+            await self._notify("queued")
+        return status_of(row, run=request.run.id)
+
+    async def read(self, key: str) -> TaskStatus:
+        """How a task stands; NotFoundError where it was never submitted."""
+        row = await self._maybe("SELECT * FROM task WHERE key = %(key)s", {"key": key})
+        if row is None:
+            raise NotFoundError(f"this stage has no task {key}")
+        return status_of(row)
+
+    async def cancel(self, key: str, asker: str) -> TaskStatus:
+        """Cancel a task that has not ended, unless another than ``asker`` has asked for it since."""
+        if await self._maybe(CANCEL, {"key": key, "asker": asker}):
+            await self._notify(f"ended {key}")
+        return await self.read(key)
+
+    async def claim(self, owner: str, lease: float) -> Row | None:
+        """Take the oldest task that waits, or whose lease has run out; None where there is none."""
+        return await self._maybe(CLAIM, {"owner": owner, "lease": lease})
+
+    async def requeue(self, owner: str) -> int:
+        """Queue again what an earlier process at this owner's place left running; how many."""
+        place = owner.partition("#")[0]
+        return len(await self._all(REQUEUE, {"owner": owner, "place": place}))
+
+    async def renew(self, key: str, attempt: int, lease: float, progress: Progress | None) -> bool:
+        """Renew a lease; False where the task is no longer this attempt's."""
+        values = {
+            "key": key,
+            "attempt": attempt,
+            "lease": lease,
+            "progress": progress and _json(progress),
+        }
+        return await self._maybe(RENEW, values) is not None
+
+    async def end(self, key: str, attempt: int, outcome: Report | Problem) -> bool:
+        """Record how an attempt ended; False where the task is no longer this attempt's."""
+        report = _json(outcome) if isinstance(outcome, Report) else None
+        error = _json(outcome) if isinstance(outcome, Problem) else None
+        state = State.SUCCEEDED if report else State.FAILED
+        values = {"key": key, "attempt": attempt, "state": state, "report": report, "error": error}
+        ended = await self._maybe(END, values) is not None
+        await self._notify(f"ended {key}")
+        return ended
+
+    async def add_lines(
+        self, key: str, attempt: int, lines: Iterable[tuple[Any, str, str]]
+    ) -> None:
+        """Add lines ``(at, level, text)`` to a task's log."""
+        async with self.pool.connection() as connection, connection.cursor() as cursor:
+            await cursor.executemany(
+                "INSERT INTO log (key, attempt, at, level, text) VALUES (%s, %s, %s, %s, %s)",
+                [(key, attempt, at, level, text) for at, level, text in lines],
+            )
+
+    async def lines(self, key: str, after: int, limit: int = 1000) -> list[LogLine]:
+        """A task's log lines after line ``after``."""
+        rows = await self._all(
+            "SELECT n, at, level, text FROM log WHERE key = %(key)s AND n > %(after)s"
+            " ORDER BY n LIMIT %(limit)s",
+            {"key": key, "after": after, "limit": limit},
+        )
+        return [LogLine.model_validate(row) for row in rows]
+
+    async def ready(self) -> None:
+        """Returns when the database answers."""
+        await self._one("SELECT EXISTS (SELECT FROM task)", {})
+
+    async def counts(self) -> dict[str, int]:
+        """How many tasks wait and run."""
+        rows = await self._all(
+            "SELECT state, count(*) AS n FROM task WHERE state IN ('queued', 'running') GROUP BY 1",
+            {},
+        )
+        return {row["state"]: row["n"] for row in rows}
+
+    async def _notify(self, text: str) -> None:
+        await self._all(
+            "SELECT pg_notify(%(channel)s, %(text)s)", {"channel": self.channel, "text": text}
+        )
+
+    async def _all(self, query: str, values: Row) -> list[Row]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(query, values)
+            rows: list[Row] = await cursor.fetchall()
+            return rows
+
+    async def _maybe(self, query: str, values: Row) -> Row | None:
+        rows = await self._all(query, values)
+        return rows[0] if rows else None
+
+    async def _one(self, query: str, values: Row) -> Row:
+        return (await self._all(query, values))[0]
+
+
+def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
+    """A task's row as the contract tells it; ``run`` is the run that asks, where one does."""
+    done = row["state"] == State.SUCCEEDED
+    return TaskStatus(
+        key=row["key"],
+        state=row["state"],
+        attempt=row["attempt"],
+        progress=row["progress"] or Progress(),
+        report=row["report"],
+        error=row["error"],
+        reused=row["run_id"] if done and run is not None and row["run_id"] != run else None,
+        queued=row["queued_at"],
+        started=row["started_at"],
+        ended=row["ended_at"],
+    )
+
+
+def watermark_of(row: Row) -> Scalar:
+    """The watermark that the task starts from."""
+    since: Scalar = row["since"]
+    return since
+
+
+def _json(model: BaseModel) -> Jsonb:
+    return Jsonb(model.model_dump(mode="json"))

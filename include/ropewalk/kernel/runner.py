@@ -1,0 +1,333 @@
+"""Runs a replica's tasks: claims them from the ledger, does each in a child process, and renews their leases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+
+from ropewalk.contracts.errors import FatalError, Problem, RetryableError, RopewalkError, error_of
+from ropewalk.contracts.models import Progress, Report
+from ropewalk.kernel.child import do_task
+from ropewalk.kernel.ledger import Ledger, Row, watermark_of
+from ropewalk.kernel.metrics import BUSY, ENDED, SECONDS
+from ropewalk.kernel.settings import Settings
+
+log = structlog.get_logger()
+WATCH_SECONDS = 0.2  # between two looks at a child's memory, its log and its progress
+MAX_LINE = 8_000  # characters of one log line
+Line = tuple[datetime, str, str]
+
+
+class Runner:
+    """One replica's work. ``context`` makes child processes; ``wake`` is set when a task may wait."""
+
+    def __init__(self, path: str, settings: Settings, ledger: Ledger) -> None:
+        self.path = path
+        self.settings = settings
+        self.ledger = ledger
+        self.owner = f"{socket.gethostname()}:{settings.port}#{secrets.token_hex(6)}"
+        self.wake = asyncio.Event()
+        self.context = multiprocessing.get_context("forkserver")
+        self._attempts: dict[str, Attempt] = {}
+
+    async def work(self) -> None:
+        """Claim and run tasks until cancelled; what an earlier process here left is queued again."""
+        await self.insist(self._requeue)
+        try:
+            while True:
+                await self.insist(self._fill)
+                self.wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), self.settings.lease_seconds / 3)
+        finally:
+            for attempt in list(self._attempts.values()):
+                attempt.kill()
+
+    def ended(self, key: str) -> None:
+        """A task has ended or was cancelled, here or elsewhere: its child, if it is ours, must not go on."""
+        if key in self._attempts:
+            self._attempts[key].recheck.set()
+
+    async def _requeue(self) -> None:
+        found = await self.ledger.requeue(self.owner)
+        if found:
+            log.warning("tasks.requeued", tasks=found)
+
+    async def _fill(self) -> None:
+        while len(self._attempts) < self.settings.workers:
+            row = await self.ledger.claim(self.owner, self.settings.lease_seconds)
+            if row is None:
+                return
+            attempt = Attempt(self, row)
+            self._attempts[attempt.key] = attempt
+            task = asyncio.create_task(attempt.run())
+            task.add_done_callback(self._gone(attempt))
+
+    def _gone(self, attempt: Attempt) -> Callable[[asyncio.Task[None]], None]:
+        def gone(task: asyncio.Task[None]) -> None:
+            self._attempts.pop(attempt.key, None)
+            self.wake.set()
+            if not task.cancelled() and task.exception():
+                log.error("attempt.lost", key=attempt.key, error=repr(task.exception()))
+
+        return gone
+
+    async def insist(self, step: Callable[[], Any]) -> None:
+        """Do a step that needs the database; while that is away, wait and try again."""
+        while True:
+            try:
+                await step()
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+                log.warning("ledger.away", error=type(error).__name__)
+                await asyncio.sleep(1)
+            else:
+                return
+
+
+class Attempt:
+    """One attempt at a task: its child process, what that says, and its lease."""
+
+    def __init__(self, runner: Runner, row: Row) -> None:
+        self.settings = runner.settings
+        self.ledger = runner.ledger
+        self.row = row
+        self.key: str = row["key"]
+        self.number: int = row["attempt"]
+        self.recheck = asyncio.Event()
+        self._runner = runner
+        self._process: Any = None
+        self._outcome: Report | RopewalkError | None = None
+        self._progress: Progress | None = None
+        self._lines: list[Line] = []
+        self._renewed = time.monotonic()
+        self._begun = time.monotonic()
+        self._lost = False
+        self._scratch = runner.settings.scratch_dir / f"{self.key[:16]}-{self.number}"
+
+    async def run(self) -> None:
+        """From the fork to the last word in the ledger."""
+        stage = self.settings.stage
+        bound = structlog.get_logger().bind(key=self.key[:12], attempt=self.number)
+        bound.info("task.started", workflow=self.row["workflow"], step=self.row["step"])
+        with BUSY.labels(stage).track_inprogress(), SECONDS.labels(stage).time():
+            try:
+                await self._watch()
+            finally:
+                self.kill()
+                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        outcome = self._word()
+        await self._runner.insist(self._flush)
+        if not self._lost:
+            await self._runner.insist(lambda: self.ledger.end(self.key, self.number, outcome))
+        state = "failed" if isinstance(outcome, Problem) else "succeeded"
+        ENDED.labels(stage, "lost" if self._lost else state).inc()
+        bound.info("task.ended", state=state, lost=self._lost)
+
+    def kill(self) -> None:
+        """End the child and all that it started, at once: nothing of it is visible before it commits."""
+        if self._process is not None and self._process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.join()
+
+    async def _watch(self) -> None:
+        """Fork the child, and hear it until it has gone."""
+        loop = asyncio.get_running_loop()
+        up, child_up = multiprocessing.Pipe(duplex=False)
+        child_down, down = multiprocessing.Pipe(duplex=False)
+        output, child_output = multiprocessing.Pipe(duplex=False)
+        self._process = self._child(child_up, child_down, child_output)
+        await asyncio.to_thread(self._process.start)
+        for end in (child_up, child_down, child_output):
+            end.close()
+        gone = asyncio.Event()
+        said = Lines(up, lambda line: self._hear(line, down))
+        printed = Lines(output, self._print)
+        loop.add_reader(self._process.sentinel, gone.set)
+        try:
+            await self._attend(gone)
+        finally:
+            loop.remove_reader(self._process.sentinel)
+            said.close()
+            printed.close()
+            down.close()
+            await asyncio.to_thread(self._process.join)
+
+    def _child(self, up: Connection, down: Connection, output: Connection) -> Any:
+        told = {"since": watermark_of(self.row), "attempt": self.number, "output": output}
+        settings = self.settings.model_copy(update={"scratch_dir": self._scratch})
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        body = json.dumps(self.row["request"])
+        arguments = (self._runner.path, settings, body, told, up, down)
+        return self._runner.context.Process(target=do_task, args=arguments, daemon=True)
+
+    async def _attend(self, gone: asyncio.Event) -> None:
+        """Until the child is gone: its memory, its deadline, its lease, its log and its progress."""
+        while not gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(gone.wait(), WATCH_SECONDS)
+            self._judge()
+            try:
+                await self._keep()
+                await self._flush()
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+                self._fear()
+            if self._lost or isinstance(self._outcome, RopewalkError):
+                self.kill()
+
+    def _judge(self) -> None:
+        """End a child that needs too much memory or time."""
+        if self._outcome is not None:
+            return
+        used, limit = private_memory(self._process.pid), self.settings.memory_limit
+        if used > limit:
+            self._outcome = FatalError(
+                f"the task used {used >> 20} MiB of memory: its limit is {limit >> 20} MiB",
+                code="memory",
+                hint="raise ROPEWALK_MEMORY_LIMIT of this stage, or take a smaller partition",
+            )
+        timeout = self.row["request"].get("timeout")
+        if timeout and time.monotonic() - self._begun > timeout:
+            self._outcome = RetryableError(
+                f"the task took longer than its timeout of {timeout:g} s", code="timeout"
+            )
+
+    async def _keep(self) -> None:
+        """Renew the lease when a third of it has passed, or when the ledger tells of a change."""
+        due = time.monotonic() - self._renewed > self.settings.lease_seconds / 3
+        if not (due or self.recheck.is_set() or self._progress):
+            return
+        self.recheck.clear()
+        progress, self._progress = self._progress, None
+        if await self._renew(progress):
+            return
+        self._lost = True
+
+    async def _renew(self, progress: Progress | None = None) -> bool:
+        held = await self.ledger.renew(self.key, self.number, self.settings.lease_seconds, progress)
+        if held:
+            self._renewed = time.monotonic()
+        return held
+
+    def _fear(self) -> None:
+        """The ledger is away: give up before another replica may begin."""
+        if time.monotonic() - self._renewed > self.settings.lease_seconds * 2 / 3:
+            self._lost = True
+
+    def _hear(self, line: bytes, down: Connection) -> None:
+        """Take in one message of the child."""
+        what, value = json.loads(line)
+        if what == "log":
+            self._lines.append((datetime.now(UTC), value[0], value[1][:MAX_LINE]))
+        elif what == "progress":
+            self._progress = Progress.model_validate(value)
+        elif what == "report":
+            self._outcome = self._outcome or Report.model_validate(value)
+        elif what == "error":
+            self._outcome = self._outcome or error_of(Problem.model_validate(value))
+        elif what == "fence":
+            self._answering = asyncio.get_running_loop().create_task(self._answer(down))
+
+    async def _answer(self, down: Connection) -> None:
+        """Whether the child may commit: only while the lease is this attempt's."""
+        try:
+            held = await self._renew()
+        except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+            held = False
+        with contextlib.suppress(OSError):
+            down.send_bytes(b"yes" if held else b"no")
+
+    def _print(self, line: bytes) -> None:
+        """Take in a line that the child, or a library in it, printed."""
+        text = line.decode(errors="replace").rstrip()[:MAX_LINE]
+        if text:
+            self._lines.append((datetime.now(UTC), "info", text))
+
+    async def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            try:
+                await self.ledger.add_lines(self.key, self.number, lines)
+            except BaseException:
+                self._lines = lines + self._lines
+                raise
+
+    def _word(self) -> Report | Problem:
+        """How the attempt ended: as the child said, or as its exit tells."""
+        if isinstance(self._outcome, Report):
+            return self._outcome
+        error = self._outcome or _exit_error(self._process.exitcode)
+        problem = error.problem()
+        return problem.model_copy(update={"step": problem.step or self.row["step"]})
+
+
+def private_memory(pid: int) -> int:
+    """The bytes of a process that are its own, mapped files not counted; 0 where it has gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+class Lines:
+    """Hears a pipe by lines without ever waiting for it: a stopped child must not stop the service."""
+
+    def __init__(self, pipe: Connection, heard: Callable[[bytes], None]) -> None:
+        self._pipe, self._heard, self._rest = pipe, heard, b""
+        os.set_blocking(pipe.fileno(), False)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
+
+    def _read(self) -> bool:
+        """Take in what is there; False where there is nothing more."""
+        try:
+            data = os.read(self._pipe.fileno(), 1 << 20)
+        except BlockingIOError:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._heard(line)
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        return bool(data)
+
+    def close(self) -> None:
+        """Take in the rest, and close the pipe."""
+        while self._read():
+            pass
+        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        self._pipe.close()
+
+
+def _exit_error(code: int | None) -> RopewalkError:
+    """What a child's silent end means."""
+    if (
+        code is not None
+        and code < 0
+        and -code in {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT}
+    ):
+        name = signal.Signals(-code).name
+        return FatalError(
+            f"a native library crashed on this input ({name})",
+            code="crashed",
+            hint="the bytes that it read are broken; the service is not harmed",
+        )
+    how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+    return RetryableError(f"the task's process ended without a word ({how})", code="died")

@@ -1,0 +1,153 @@
+"""A stage as a service: ``python -m ropewalk.<stage>`` runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import psycopg
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from ropewalk.contracts.errors import ConfigError, RopewalkError
+from ropewalk.kernel.app import Service, build
+from ropewalk.kernel.flight_process import FlightProcess
+from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.manifests import ManifestStore
+from ropewalk.kernel.runner import Runner
+from ropewalk.kernel.settings import Settings, settings_of
+from ropewalk.kernel.stage import Stage, load
+
+log = structlog.get_logger()
+PRELOAD = ("pyarrow", "pyarrow.flight", "ropewalk.kernel.perform", "ropewalk.kernel.flight")
+
+
+def main(path: str) -> None:
+    """Run the stage whose module is ``path``; exits with 2 and one sentence where a setting is wrong."""
+    _log_as_json()
+    try:
+        stage = load(path)
+        settings = checked(settings_of(stage.name))
+        app = application(path, stage, settings)
+    except RopewalkError as error:
+        log.critical("stage.refused", error=str(error))
+        sys.exit(2)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
+    """The stage's application, with all that works behind its routes."""
+    ledger = Ledger.at(database_url(settings), stage.name)
+    store = ManifestStore.open(settings)
+
+    @contextlib.asynccontextmanager
+    async def run(service: Service) -> AsyncIterator[None]:
+        await asyncio.to_thread(_prepare, path, stage, settings)
+        runner = Runner(path, settings, ledger)
+        await ledger.pool.open()
+        flight = FlightProcess(path, settings)
+        jobs = [runner.work(), listen(service, runner), flight.keep()]
+        tasks = [asyncio.create_task(job) for job in jobs]
+        log.info("stage.up", stage=stage.name, port=settings.port, flight=settings.flight_port)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await ledger.pool.close()
+
+    return build(Service(stage, settings, ledger, store), run)
+
+
+async def listen(service: Service, runner: Runner) -> None:
+    """Hear what any replica tells of the ledger: a task waits, a task has ended."""
+    while True:
+        try:
+            await _listen(service, runner)
+        except (psycopg.OperationalError, psycopg.InterfaceError, OSError):
+            log.warning("ledger.unheard")
+            await asyncio.sleep(1)
+
+
+async def _listen(service: Service, runner: Runner) -> None:
+    connection = await psycopg.AsyncConnection.connect(
+        database_url(service.settings), autocommit=True, application_name="ropewalk:listen"
+    )
+    async with connection:
+        await connection.execute(f'LISTEN "{service.ledger.channel}"')
+        runner.wake.set()
+        async for notice in connection.notifies():
+            what, _, key = notice.payload.partition(" ")
+            if what == "queued":
+                runner.wake.set()
+            elif what == "ended":
+                service.ended(key)
+                runner.ended(key)
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, or a ConfigError that names the variable without which no stage starts."""
+    if settings.token is None or len(settings.token.get_secret_value()) < 16:  # noqa: PLR2004
+        raise ConfigError(
+            "ROPEWALK_TOKEN must be a secret of at least 16 characters", code="no_token"
+        )
+    database_url(settings)
+    return settings
+
+
+def database_url(settings: Settings) -> str:
+    """Where the stage's ledger is."""
+    if settings.database_url is None:
+        raise ConfigError(
+            "ROPEWALK_DATABASE_URL must name the stage's Postgres", code="no_database"
+        )
+    return settings.database_url.get_secret_value()
+
+
+def _prepare(path: str, stage: Stage, settings: Settings) -> None:
+    """Start the fork server, and bring the ledger's tables up to date in a first child of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOAD, path, *stage.preload])
+    child = context.Process(target=_migrate, args=(database_url(settings), stage.name))
+    child.start()
+    child.join()
+    if child.exitcode != 0:
+        raise ConfigError(f"the tables of the ledger cannot be made (exit {child.exitcode})")
+
+
+def _migrate(url: str, schema: str) -> None:
+    from ropewalk.kernel.migrations import migrate
+
+    migrate(url, schema)
+
+
+def _log_as_json() -> None:
+    """One JSON object per line on standard output; what uvicorn says goes the same way."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(),
+    )
+    logging.basicConfig(
+        stream=sys.stdout,
+        level=os.environ.get("ROPEWALK_LOG_LEVEL", "WARNING"),
+        format='{"event": "library", "logger": "%(name)s", "level": "%(levelname)s", "text": "%(message)s"}',
+    )

@@ -1,0 +1,77 @@
+"""A real service of the example stage, and requests for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ropewalk.contracts.models import RunInfo, TaskRequest, Use
+from ropewalk.testing.services import StageService, running
+
+from tests.conftest import Postgres
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = "tests.kernel.example"
+
+
+Make = Callable[..., StageService]
+
+
+@pytest.fixture
+def make(postgres: Postgres, tmp_path: Path) -> Make:
+    """Makes replicas of the example stage with one store and one ledger, this test's own."""
+    return _maker(postgres, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageService]:
+    """The example stage, running."""
+    make = _maker(postgres, tmp_path_factory.mktemp("service"))
+    with running(make()) as (one,):
+        yield one
+
+
+def _maker(postgres: Postgres, home: Path) -> Make:
+    url = postgres.database().stage("collect")
+
+    def one(**env: str) -> StageService:
+        paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
+        common = {"ROPEWALK_LEASE_SECONDS": "2", "ROPEWALK_MEMORY_LIMIT": str(256 << 20)}
+        return StageService(
+            EXAMPLE, url, home, {**paths, **common, **env}, token="of-all-replicas-here"
+        )
+
+    return one
+
+
+@pytest.fixture
+def ask(request: pytest.FixtureRequest) -> Callable[..., TaskRequest]:
+    """Makes a request that is this test's own."""
+    counted = iter(range(1000))
+
+    def one(
+        what: str = "rows",
+        *,
+        run: str = "run-1",
+        requested: int = 0,
+        asker: str = "",
+        **options: Any,
+    ) -> TaskRequest:
+        fields = {
+            name: options.pop(name)
+            for name in ("max_quarantined", "timeout", "inputs", "generation")
+            if name in options
+        }
+        fields.setdefault("generation", f"{request.node.nodeid}-{next(counted)}")
+        return TaskRequest(
+            workflow="demo",
+            step="act",
+            stage="collect",
+            do=[Use(plugin="act", options={"what": what, **options})],
+            run=RunInfo(id=run, requested=requested, attempt=asker),
+            **fields,
+        )
+
+    return one

@@ -1,0 +1,107 @@
+"""Does whatever a test wants to see done to a service."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+from ropewalk.contracts.errors import FatalError, RetryableError
+from ropewalk.contracts.plugins import PluginOptions
+from ropewalk.kernel.task import QUARANTINE, Task
+
+
+class Options(PluginOptions):
+    """``mark`` is a file that tells that the work has begun; ``go`` one that lets it go on."""
+
+    what: Literal[
+        "rows", "fail", "fatal", "crash", "eat", "die", "wait", "print", "bug", "watermark"
+    ] = "rows"
+    rows: int = 3
+    bad: int = 0
+    mark: str | None = None
+    go: str | None = None
+
+
+def act(options: Options, task: Task) -> None:
+    """Do it."""
+    if options.mark:
+        with Path(options.mark).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    while options.go and not Path(options.go).exists():
+        time.sleep(0.01)
+    ACTS[options.what](options, task)
+
+
+def rows(options: Options, task: Task) -> None:
+    """Write rows, and set some aside."""
+    table = pa.table({"n": pa.array(range(options.rows), pa.int64())})
+    task.output(table.schema).write(table)
+    task.info(f"wrote {options.rows} rows")
+    task.progress(options.rows, of=options.rows)
+    if options.bad:
+        bad = [{"rule": "bad", "reason": "it is bad", "row": str(n)} for n in range(options.bad)]
+        task.quarantine(pa.Table.from_pylist(bad, schema=QUARANTINE))
+
+
+def fail(_: Options, __: Task) -> None:
+    """Fail for now."""
+    raise RetryableError("the sea is rough", retry_after=3)
+
+
+def fatal(_: Options, __: Task) -> None:
+    """Fail for good."""
+    raise FatalError("the rope is cut", code="cut")
+
+
+def crash(_: Options, __: Task) -> None:
+    """Read a byte that is not there."""
+    ctypes.string_at(0)
+
+
+def eat(_: Options, __: Task) -> None:
+    """Take more memory than there may be."""
+    eaten = [bytearray(16 << 20)]
+    while True:
+        eaten.append(bytearray(b"x") * (16 << 20))
+        time.sleep(0.02)
+
+
+def die(_: Options, __: Task) -> None:
+    """Be killed by someone else."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait(_: Options, __: Task) -> None:
+    """Go on for an hour."""
+    time.sleep(3600)
+
+
+def speak(options: Options, task: Task) -> None:
+    """Print."""
+    sys.stdout.write("out\n")
+    sys.stderr.write("err\n")
+    sys.stdout.flush()
+    rows(options, task)
+
+
+def bug(_: Options, __: Task) -> None:
+    """Do what nobody foresaw."""
+    raise KeyError("surprise")
+
+
+def watermark(options: Options, task: Task) -> None:
+    """Move the watermark on by as many rows as there are."""
+    task.watermark = int(task.since or 0) + options.rows
+    rows(options, task)
+
+
+ACTS = {
+    "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
+    "print": speak, "bug": bug, "watermark": watermark,
+}  # fmt: skip

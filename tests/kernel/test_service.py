@@ -1,0 +1,233 @@
+"""A stage as a service: what it answers, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ropewalk.contracts.errors import (
+    ContractError,
+    DataError,
+    FatalError,
+    RetryableError,
+    UnauthorizedError,
+)
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import State, TaskRequest
+from ropewalk.testing.services import StageService, running
+
+Ask = Callable[..., TaskRequest]
+Make = Callable[..., StageService]
+
+
+def until(met: Callable[[], bool]) -> None:
+    """Return when a condition is met."""
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline, "not met in 20 s"
+        time.sleep(0.01)
+
+
+def test_a_task_is_done_and_reports_its_rows(service: StageService, ask: Ask) -> None:
+    request = ask(rows=5, bad=2, max_quarantined="50%")
+    assert service.submit(request).state in {State.QUEUED, State.RUNNING}
+    status = service.end(task_key(request))
+    assert (status.state, status.attempt, status.reused) == (State.SUCCEEDED, 1, None)
+    assert status.report is not None
+    assert (status.report.rows.out, status.report.rows.quarantined) == (5, 2)
+    assert [line.text for line in service.lines(status.key)] == ["wrote 5 rows"]
+    assert status.progress.fraction == 1
+
+
+def test_the_same_key_twice_is_one_task(service: StageService, ask: Ask, tmp_path: Path) -> None:
+    request = ask(mark=str(tmp_path / "mark"), generation="same")
+    first = service.do(request)
+    again = service.submit(ask(mark=str(tmp_path / "mark"), generation="same", run="run-2"))
+    assert (again.state, again.report, again.reused) == (State.SUCCEEDED, first, "run-1")
+    assert len((tmp_path / "mark").read_text().splitlines()) == 1
+
+
+def test_a_failed_task_asked_for_again_is_tried_again(
+    service: StageService, ask: Ask, tmp_path: Path
+) -> None:
+    request = ask("fail", mark=str(tmp_path / "mark"))
+    for attempt in (1, 2):
+        status = service.end(service.submit(request).key)
+        assert (status.state, status.attempt) == (State.FAILED, attempt)
+        assert status.error is not None
+        assert (status.error.detail, status.error.retryable, status.error.retry_after, status.error.step) == (
+            "the sea is rough", True, 3, "act",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "text"),
+    [
+        ("fatal", FatalError, "the rope is cut"),
+        ("crash", FatalError, "a native library crashed on this input (SIGSEGV)"),
+        ("die", RetryableError, "the task's process ended without a word (SIGKILL)"),
+        ("bug", FatalError, "KeyError: 'surprise'"),
+    ],
+)
+def test_a_task_that_fails_says_why(
+    service: StageService, ask: Ask, what: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error) as caught:
+        service.do(ask(what))
+    assert str(caught.value).startswith(text)
+    assert service.do(ask()).rows.out == 3
+
+
+def test_a_task_that_takes_too_much_memory_is_ended(service: StageService, ask: Ask) -> None:
+    with pytest.raises(
+        FatalError, match="the task used [0-9]+ MiB of memory: its limit is 256 MiB"
+    ):
+        service.do(ask("eat"))
+
+
+def test_a_task_that_takes_too_long_is_ended(service: StageService, ask: Ask) -> None:
+    with pytest.raises(RetryableError, match=r"longer than its timeout of 0\.5 s"):
+        service.do(ask("wait", timeout=0.5))
+
+
+def test_too_much_quarantine_stops_the_task(service: StageService, ask: Ask) -> None:
+    with pytest.raises(
+        DataError, match="2 of 5 rows are in quarantine: more than max_quarantined 10%"
+    ):
+        service.do(ask(rows=3, bad=2, max_quarantined="10%"))
+
+
+def test_what_a_task_prints_is_in_its_log(service: StageService, ask: Ask) -> None:
+    report = service.do(ask("print"))
+    assert {line.text for line in service.lines(report.key)} == {"out", "err", "wrote 3 rows"}
+
+
+def test_the_watermark_moves_only_with_a_committed_report(service: StageService, ask: Ask) -> None:
+    assert service.do(ask("watermark", rows=5, requested=1)).watermark == 5
+    with pytest.raises(DataError):
+        service.do(ask("watermark", rows=7, bad=1, max_quarantined="0", requested=2))
+    assert service.do(ask("watermark", rows=1, requested=3)).watermark == 6
+
+
+def test_cancel_ends_the_work_and_nothing_is_visible(
+    service: StageService, ask: Ask, tmp_path: Path
+) -> None:
+    request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "never"), asker="one")
+    key = service.submit(request).key
+    until((tmp_path / "mark").exists)
+    child = int((tmp_path / "mark").read_text())
+    assert service.cancel(key, "another").state is State.RUNNING
+    assert service.cancel(key, "one").state is State.CANCELLED
+    until(lambda: not Path(f"/proc/{child}").exists())
+    assert not list((service.home / "store").glob(f"tasks/*/{key}/*"))
+
+
+def test_a_running_task_asked_for_again_is_joined(
+    service: StageService, ask: Ask, tmp_path: Path
+) -> None:
+    request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
+    key = service.submit(request).key
+    until((tmp_path / "mark").exists)
+    assert service.submit(request).state is State.RUNNING
+    (tmp_path / "go").touch()
+    assert service.end(key).attempt == 1
+
+
+def test_a_killed_service_leaves_no_child_and_its_task_is_done_after_a_restart(
+    make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    with running(make(ROPEWALK_LEASE_SECONDS="60")) as (one,):
+        request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
+        key = one.submit(request).key
+        until((tmp_path / "mark").exists)
+        child = int((tmp_path / "mark").read_text())
+        one.stop(signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{child}").exists())
+        (tmp_path / "go").touch()
+        one.start()
+        status = one.end(key)
+    assert (status.state, status.attempt) == (State.SUCCEEDED, 2)
+
+
+def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
+    make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    with running(make(), make()) as (one, other):
+        request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
+        key = one.submit(request).key
+        until((tmp_path / "mark").exists)
+        holder = min((one, other), key=lambda replica: _holds(replica, tmp_path))
+        assert holder.process is not None
+        os.kill(holder.process.pid, signal.SIGSTOP)
+        try:
+            keeper = other if holder is one else one
+            until(lambda: len((tmp_path / "mark").read_text().splitlines()) == 2)
+            (tmp_path / "go").touch()
+            status = keeper.end(key)
+        finally:
+            os.kill(holder.process.pid, signal.SIGCONT)
+        assert (status.state, status.attempt) == (State.SUCCEEDED, 2)
+        assert holder.end(key).attempt == 2
+
+
+def _holds(replica: StageService, folder: Path) -> int:
+    """0 for the replica whose fork server made the child that wrote the mark, else 1."""
+    child = int((folder / "mark").read_text().split()[0])
+    assert replica.process is not None
+    fork_server = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+    service = int(Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0 if service == replica.process.pid else 1
+
+
+def test_without_the_token_nothing_is_answered(service: StageService, ask: Ask) -> None:
+    request = ask()
+    other = StageService(
+        service.stage, "", service.home, token="another-installations", port=service.port
+    )
+    for call in (lambda: other.submit(request), lambda: other.read(task_key(request))):
+        with pytest.raises(
+            UnauthorizedError, match="answers only to a request with its installation's token"
+        ):
+            call()
+
+
+def test_a_key_that_is_not_the_requests_is_refused(service: StageService, ask: Ask) -> None:
+    with service.client as client:
+        answer = client.put(f"/v1/tasks/{'0' * 64}", json=ask().model_dump(mode="json"))
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong_key")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unknown_plugin_or_option_is_refused_with_the_nearest_name(
+    service: StageService, ask: Ask
+) -> None:
+    with pytest.raises(
+        Exception, match=r"example 'act' has no option 'rosw' \(did you mean 'rows'\?\)"
+    ):
+        service.do(ask(rosw=1))
+
+
+def test_a_body_that_is_not_a_request_is_refused(service: StageService) -> None:
+    with service.client as client:
+        answer = client.put(f"/v1/tasks/{'0' * 64}", json={"workflow": 1})
+        large = client.put(f"/v1/tasks/{'0' * 64}", content=b" " * (5 << 20))
+    assert (answer.status_code, answer.json()["field"]) == (422, "workflow")
+    assert (large.status_code, large.json()["detail"]) == (413, "a request may have 4194304 bytes")
+
+
+def test_a_task_that_was_never_submitted_is_not_found(service: StageService) -> None:
+    with pytest.raises(ContractError, match="this stage has no task"):
+        service.read("0" * 64)
+
+
+def test_describe_health_and_metrics(service: StageService) -> None:
+    with service.client as client:
+        assert client.get("/v1/describe").json()["plugins"][0]["name"] == "act"
+        assert "ropewalk_tasks_ended_total" in client.get("/metrics").text
+        assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
+        assert client.get("/healthz", headers={"authorization": ""}).json()["status"] == "alive"
+        assert client.get("/readyz", headers={"authorization": ""}).json()["status"] == "ready"
