@@ -1,6 +1,7 @@
 # Every chore has one target; `make` lists them. Needs only Python 3.11 or later, git, make and a compiler.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # compiled once, every process starts in half the time
 PYTHON ?=
 BIN := .venv/bin
 LOCAL := $(BIN)/python -m ropewalk.local

@@ -73,6 +73,10 @@ class Installation:
         """The URL of what listens on a named port."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def flight(self, stage: str) -> str:
+        """The address of a stage's Flight server."""
+        return f"grpc://127.0.0.1:{self.ports[f'{stage}_flight']}"
+
     def write_airflow_settings(self) -> str:
         """Writes Airflow's settings file; gives its text."""
         chosen = airflow.settings(
@@ -117,6 +121,7 @@ class Installation:
             "ROPEWALK_HOST": "127.0.0.1",
             "ROPEWALK_PORT": str(self.ports[stage]),
             "ROPEWALK_FLIGHT_PORT": str(self.ports[f"{stage}_flight"]),
+            "ROPEWALK_FLIGHT_URL": self.flight(stage),
             "ROPEWALK_STORE_URL": self.home.folder("store").as_uri(),
             "ROPEWALK_SCRATCH_DIR": str(self.home.folder("scratch", stage)),
             "ROPEWALK_ROOT_DATA": str(self.home.folder("data")),
@@ -160,13 +165,13 @@ class Installation:
             "stages": {
                 stage: {
                     "url": self.url(stage),
-                    "flight": f"grpc://127.0.0.1:{self.ports[f'{stage}_flight']}",
+                    "flight": self.flight(stage),
                     "token": self.secrets["token"],
                 }
                 for stage in STAGES
             },
             "postgres": {"results": self.databases.dsn(READER, RESULTS)},
-            "present": {"url": self.url("present")},
+            "present": {"url": f"{self.url('present')}/reports/?key={self.secrets['view_token']}"},
         }
 
     def write_endpoints(self) -> None:
