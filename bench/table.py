@@ -12,32 +12,31 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """Ours beside the other's, in ``unit``; ``ratio`` is held against ``target``, where there is
-    one.
-    """
+    """Ours, in ``unit``; beside the other's, and held against ``target``, where there are such."""
 
     what: str
     ours: float
-    against: str
-    other: float
+    against: str = ""
+    other: float | None = None
     target: float | None = None
     unit: str = "s"
     sense: Literal["at most", "at least"] = "at most"
     note: str = ""
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """How many times the other ours takes; or, ``at least``, how many times as fast it is."""
+        if self.other is None:
+            return None
         share = self.ours / self.other
         return share if self.sense == "at most" else 1 / share
 
     @property
-    def holds(self) -> bool:
+    def holds(self) -> bool | None:
         """Whether the target is met."""
-        if self.target is None:
-            return True
-        ratio = self.ratio
-        return ratio <= self.target if self.sense == "at most" else ratio >= self.target
+        if self.target is None or self.ratio is None:
+            return None
+        return self.ratio <= self.target if self.sense == "at most" else self.ratio >= self.target
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def show(console: Console, title: str, found: Iterable[Figure | Skipped]) -> Non
     notes = []
     for figure in found:
         if isinstance(figure, Skipped):
-            table.add_row(figure.what, "", "", "", "", "", f"[yellow]skipped: {figure.why}[/]")
+            notes.append(f"{figure.what} skipped: {figure.why}")
             continue
         table.add_row(*_row(figure))
         notes += [figure.note] if figure.note else []
@@ -69,15 +68,13 @@ def show(console: Console, title: str, found: Iterable[Figure | Skipped]) -> Non
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    target = ("", "")
-    if figure.target is not None:
-        verdict = "[green]holds[/]" if figure.holds else "[red]misses[/]"
-        target = (f"{figure.sense} {figure.target:g} x", verdict)
+    verdict = {True: "[green]holds[/]", False: "[red]misses[/]", None: ""}[figure.holds]
     return (
         figure.what,
         f"{figure.ours:,.2f} {figure.unit}",
         figure.against,
-        f"{figure.other:,.2f} {figure.unit}",
-        f"{figure.ratio:,.2f} x",
-        *target,
+        "" if figure.other is None else f"{figure.other:,.2f} {figure.unit}",
+        "" if figure.ratio is None else f"{figure.ratio:,.2f} x",
+        "" if figure.target is None else f"{figure.sense} {figure.target:g} x",
+        verdict,
     )

@@ -37,8 +37,8 @@ def run(options: Options) -> Iterator[Figure]:
     table = sample(options.rows)
     with _receiver() as receive, _json_server(table) as url, _flight_server(options) as (store, at):
         rivals = {
-            "store": lambda: receive("store", _written(store, table), at, table),
-            "flight": lambda: receive("flight", _written(store, table), at, table),
+            "store": lambda: receive("store", written(store, table), at, table),
+            "flight": lambda: receive("flight", written(store, table), at, table),
             "json": lambda: receive("json", url, at, table),
         }
         taken = alternate(options.console, rivals, options.rounds)
@@ -49,7 +49,7 @@ def run(options: Options) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def _written(store: DatasetStore, table: pa.Table) -> str:
+def written(store: DatasetStore, table: pa.Table) -> str:
     """Writes the table as a stage writes its output; gives the reference."""
     from ropewalk.contracts.models import Report
 

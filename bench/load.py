@@ -1,0 +1,127 @@
+"""(c) A table into Postgres: by the store stage, by psql's copy from a ready binary file, by pandas."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench.clock import alternate
+from bench.data import sample
+from bench.options import Options
+from bench.stack import Stack, stack
+from bench.table import Figure
+from bench.transfer import written
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from ropewalk.contracts.models import DatasetRef
+
+TITLE = "(c) a table of ten columns into Postgres"
+PART = 20  # to_sql loads a part of the rows: one of so many
+SCHEMA = "bench"
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Measures all three, each into an empty table."""
+    with stack(options.folder, ("store",)) as running:
+        load = Load(running, sample(options.rows))
+        load.by_stage()  # makes the schema and the table that psql's file is taken from
+        load.prepare()
+        rivals = {"stage": load.by_stage, "psql": load.by_psql, "pandas": load.by_pandas}
+        taken = alternate(options.console, rivals, options.rounds)
+    note = (
+        f"{options.rows:,} rows; to_sql loads {load.part.num_rows:,} of them,"
+        f" and its time is taken {PART}-fold"
+    )
+    for name, what, times, target in (
+        ("psql", "psql \\copy, binary", 1, 0.45),
+        ("pandas", "DataFrame.to_sql", PART, 10),
+    ):
+        other = taken[name] * times
+        yield Figure("store", taken["stage"], what, other, target, sense="at least", note=note)
+
+
+@dataclass
+class Load:
+    """The table, and the three ways of loading it."""
+
+    stack: Stack
+    table: pa.Table
+    ref: DatasetRef = field(init=False)
+    frame: pd.DataFrame = field(init=False)
+
+    def __post_init__(self) -> None:
+        from ropewalk.contracts.models import DatasetRef
+
+        self.ref = DatasetRef.model_validate_json(written(self.stack.store, self.table))
+        self.frame = self.part.to_pandas()
+
+    @property
+    def part(self) -> pa.Table:
+        """What pandas loads."""
+        return self.table.slice(0, max(1, self.table.num_rows // PART))
+
+    def prepare(self) -> None:
+        """The ready file: a binary COPY of the loaded table, and a table of its own for psql."""
+        self._psql(
+            f"CREATE TABLE {SCHEMA}.by_psql (LIKE {SCHEMA}.sample)",
+            f"\\copy {SCHEMA}.sample TO '{self._file}' (FORMAT binary)",
+        )
+
+    def by_stage(self) -> None:
+        """A task of the store stage, over HTTP; ``generation`` makes it a new one each time."""
+        from ropewalk.contracts.models import RunInfo, TaskRequest, Use
+
+        options = {"connection": "results", "schema": SCHEMA, "mode": "replace"}
+        request = TaskRequest(
+            workflow="bench",
+            step="publish",
+            stage="store",
+            do=[Use(plugin="postgres", options=options)],
+            inputs={"sample": self.ref},
+            generation=secrets.token_hex(8),
+            run=RunInfo(id="bench"),
+        )
+        self.stack.stages["store"].do(request)
+
+    def by_psql(self) -> None:
+        """The table emptied and filled in one transaction, which is the fastest that Postgres
+        has.
+        """
+        self._psql(
+            "BEGIN",
+            f"TRUNCATE {SCHEMA}.by_psql",
+            f"\\copy {SCHEMA}.by_psql FROM '{self._file}' (FORMAT binary)",
+            "COMMIT",
+        )
+
+    def by_pandas(self) -> None:
+        """Pandas, rows in batches."""
+        import sqlalchemy
+
+        url = self.stack.dsn.replace("postgresql://", "postgresql+psycopg://")
+        engine = sqlalchemy.create_engine(url)
+        with engine.begin() as session:
+            self.frame.to_sql(
+                "by_pandas",
+                session,
+                schema=SCHEMA,
+                if_exists="replace",
+                index=False,
+                chunksize=10_000,
+            )
+        engine.dispose()
+
+    @property
+    def _file(self) -> str:
+        return str(self.stack.folder / "sample.bin")
+
+    def _psql(self, *commands: str) -> None:
+        program = self.stack.databases.cluster.install / "bin" / "psql"
+        options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+        each = [f"--command={command}" for command in commands]
+        subprocess.run([str(program), *options, *each, self.stack.dsn], check=True)
