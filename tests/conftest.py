@@ -6,9 +6,17 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import hypothesis
 import pytest
 from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.postgres import Cluster, throwaway
+
+
+# A shared machine may stand still for a second: how long an example takes says nothing.
+hypothesis.settings.register_profile(
+    "ropewalk", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ropewalk")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

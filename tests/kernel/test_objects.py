@@ -1,0 +1,82 @@
+"""What every back end of the dataset store promises, on a directory and on a real S3 server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ropewalk.contracts.errors import ConfigError, NotFoundError
+from ropewalk.kernel.objects import Objects, open_objects
+from ropewalk.testing.s3 import PASSWORD, USER, s3_server
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running S3 server with the bucket ``store``."""
+    import boto3
+
+    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as url:
+        patch.setenv("AWS_ACCESS_KEY_ID", USER)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="store")
+        yield url
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    """Each back end in turn, empty."""
+    if request.param == "directory":
+        return open_objects((tmp_path / "store").as_uri())
+    return open_objects(f"s3://store/{tmp_path.name}", endpoint=request.getfixturevalue("s3"))
+
+
+def test_an_object_is_created_once(objects: Objects) -> None:
+    assert objects.create("tasks/ab/manifest.json", b"first")
+    assert not objects.create("tasks/ab/manifest.json", b"second")
+    assert objects.read("tasks/ab/manifest.json") == b"first"
+
+
+def test_of_many_who_create_at_once_one_does(objects: Objects) -> None:
+    created: list[int] = []
+    gate = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        gate.wait()
+        if objects.create("tasks/ab/manifest.json", b"%d" % number):
+            created.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [objects.read("tasks/ab/manifest.json")] == [b"%d" % number for number in created]
+
+
+def test_a_file_is_added_found_listed_and_deleted(objects: Objects, tmp_path: Path) -> None:
+    (tmp_path / "draft").write_bytes(b"rows")
+    objects.add("tasks/ab/1-data-0.arrow", tmp_path / "draft")
+    assert not (tmp_path / "draft").exists()
+    assert objects.local("tasks/ab/1-data-0.arrow", tmp_path).read_bytes() == b"rows"
+    assert list(objects.names("tasks")) == ["tasks/ab/1-data-0.arrow"]
+    objects.delete("tasks/ab/1-data-0.arrow")
+    objects.delete("tasks/ab/1-data-0.arrow")
+    assert list(objects.names("tasks")) == []
+    with pytest.raises(NotFoundError, match="the dataset store has no tasks/ab/1-data-0.arrow"):
+        objects.read("tasks/ab/1-data-0.arrow")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../b", "a//b", "", ".hidden", "a/\x00"])
+def test_a_name_that_is_a_path_is_refused(objects: Objects, name: str) -> None:
+    with pytest.raises(NotFoundError, match="is not a name in the dataset store"):
+        objects.read(name)
+
+
+def test_a_store_elsewhere_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="a dataset store is file:///path or s3://bucket/prefix, not 'ftp://x'"
+    ):
+        open_objects("ftp://x")
