@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import mimetypes
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,14 @@ import pyarrow as pa
 
 from ropewalk.contracts.errors import DataError, FatalError, NotFoundError, RetryableError
 from ropewalk.contracts.models import Artifact, Column, DatasetRef, Report
-from ropewalk.kernel.fingerprint import Fingerprint
+from ropewalk.kernel.fingerprint import Fingerprint, Sums, sums
 from ropewalk.kernel.manifests import MANIFEST, Entry, Manifest, ManifestStore, Part, folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 65_536
+HASHERS, AHEAD = 2, 3  # threads that hash, and batches that may wait for them
 PART_BYTES = 256 * 1024 * 1024
 
 
@@ -201,11 +204,14 @@ class Writer:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._ref: DatasetRef | None = None
+        self._rows = 0
+        self._hashers = ThreadPoolExecutor(HASHERS)  # beside the writing, on another core
+        self._hashing: deque[Future[Sums]] = deque()
 
     @property
     def rows(self) -> int:
         """How many rows have been written."""
-        return self._fingerprint.rows + self._waiting_rows
+        return self._rows + self._waiting_rows
 
     def write(self, data: pa.RecordBatch | pa.Table) -> None:
         """Write rows of the declared schema; small batches are joined, large ones cut."""
@@ -221,6 +227,8 @@ class Writer:
         """Finish: all bytes are in the store; the reference is what a manifest will make visible."""
         if self._ref is None:
             self._flush()
+            self._settle(0)
+            self._hashers.shutdown()
             if self._open is not None or not self._parts:
                 self._roll()
             self._ref = DatasetRef(
@@ -245,11 +253,17 @@ class Writer:
 
     def discard(self) -> None:
         """Remove what was written."""
+        self._hashers.shutdown(cancel_futures=True)
         if self._open is not None:
             self._open.abandon()
             self._open = None
         for part in self._parts:
             self._draft.store.objects.delete(f"{folder(self._draft.key)}/{part.name}")
+
+    def _settle(self, left: int) -> None:
+        """Take in hashed batches until so many are left."""
+        while len(self._hashing) > left:
+            self._fingerprint.add(self._hashing.popleft().result())
 
     def _wait(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
@@ -267,7 +281,9 @@ class Writer:
     def _put(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows == 0:
             return
-        self._fingerprint.update(batch)
+        self._rows += batch.num_rows
+        self._hashing.append(self._hashers.submit(sums, batch))
+        self._settle(AHEAD)
         self._part().write(batch)
         if self._part().bytes >= PART_BYTES:
             self._roll()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Hashes = NDArray[np.uint64]
 
+Sums = tuple[int, int, int]
 ODD = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9)
 FINAL = np.uint64(0x94D049BB133111EB)
@@ -38,15 +39,14 @@ class Fingerprint:
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Take in the rows of a batch."""
-        if batch.num_rows == 0:
-            return
-        with np.errstate(over="ignore"):
-            rows = row_hashes(batch)
-            self._sum = (self._sum + int(rows.sum(dtype=np.uint64))) % 2**64
-            self._square = (
-                self._square + int((rows * (rows | np.uint64(1))).sum(dtype=np.uint64))
-            ) % 2**64
-        self.rows += batch.num_rows
+        self.add(sums(batch))
+
+    def add(self, part: Sums) -> None:
+        """Take in the sums of a batch."""
+        rows, total, square = part
+        self.rows += rows
+        self._sum = (self._sum + total) % 2**64
+        self._square = (self._square + square) % 2**64
 
     def hexdigest(self) -> str:
         """The fingerprint of what has been taken in."""
@@ -61,6 +61,16 @@ def fingerprint(table: pa.Table) -> str:
     for batch in table.to_batches():
         digest.update(batch)
     return digest.hexdigest()
+
+
+def sums(batch: pa.RecordBatch) -> Sums:
+    """Rows, sum and sum of products of a batch's row hashes; it can run beside other work."""
+    if batch.num_rows == 0:
+        return 0, 0, 0
+    with np.errstate(over="ignore"):
+        rows = row_hashes(batch)
+        square = (rows * (rows | np.uint64(1))).sum(dtype=np.uint64)
+        return batch.num_rows, int(rows.sum(dtype=np.uint64)), int(square)
 
 
 def row_hashes(batch: pa.RecordBatch) -> Hashes:
