@@ -34,6 +34,12 @@ class PluginOptions(BaseModel):
     shorthand: ClassVar[str | None] = None
 
 
+class TransformOptions(PluginOptions):
+    """What every transform has: ``of`` names the input that it applies to, where that is not the one at hand."""
+
+    of: str | None = None
+
+
 class CheckOptions(PluginOptions):
     """What every check has: what to do with rows or a table that fail it."""
 
