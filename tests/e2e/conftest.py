@@ -1,0 +1,147 @@
+"""A whole installation of this test session's own, brought up as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from ropewalk.local.airflow import Client
+from ropewalk.local.environment import environment
+from ropewalk.local.home import Home
+from ropewalk.testing.services import free_port
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+LIMIT = 600.0  # seconds
+
+
+@dataclass
+class Stack:
+    """A running installation: its folder, its DAGs, and what `make up` printed."""
+
+    home: Home
+    dags: Path
+    printed: str
+
+    @property
+    def endpoints(self) -> dict[str, Any]:
+        """What programs find in ``endpoints.json``."""
+        found: dict[str, Any] = json.loads(self.home.endpoints.read_text(encoding="utf-8"))
+        return found
+
+    def local(self, *words: str) -> str:
+        """What a command of the stack prints."""
+        return run([sys.executable, "-m", "ropewalk.local", *words], env=self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What chooses this installation among all."""
+        return {
+            **os.environ,
+            "ROPEWALK_HOME": str(self.home.path),
+            "ROPEWALK_PORT_BASE": str(self.home.port_base),
+            "ROPEWALK_DAGS_FOLDER": str(self.dags),
+        }
+
+    def airflow(self, *words: str) -> str:
+        """What the ``airflow`` command prints in the environment of ``make shell``."""
+        return run(["airflow", *words], env={**self.variables, **environment(self.home)})
+
+    @property
+    def session(self) -> httpx.Client:
+        """A client of Airflow's REST API."""
+        airflow = self.endpoints["airflow"]
+        return Client(airflow["url"], airflow["password"]).session()
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the results, as their reader sees them."""
+        with psycopg.connect(self.endpoints["postgres"]["results"]) as connection:
+            return connection.execute(sql).fetchall()
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Trigger a DAG as the form does: the run's id."""
+        with self.session as session:
+            session.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
+            body = {"logical_date": None, "conf": conf}
+            answer = session.post(f"/dags/{dag}/dagRuns", json=body)
+            assert answer.is_success, answer.text
+            run_id: str = answer.json()["dag_run_id"]
+            return run_id
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        """All runs of a DAG."""
+        with self.session as session:
+            found: list[dict[str, Any]] = session.get(
+                f"/dags/{dag}/dagRuns", params={"limit": 500}
+            ).json()["dag_runs"]
+            return found
+
+    def tasks(self, dag: str, run_id: str) -> dict[str, str]:
+        """The state of every task of a run."""
+        with self.session as session:
+            found = session.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances").json()[
+                "task_instances"
+            ]
+            return {task["task_id"]: task["state"] for task in found}
+
+    def finish(self, dag: str, run_id: str) -> str:
+        """The state in which a run ends."""
+        until(lambda: self.state(dag, run_id) in {"success", "failed"}, f"the end of {run_id}")
+        return self.state(dag, run_id)
+
+    def state(self, dag: str, run_id: str) -> str:
+        """The state of a run."""
+        with self.session as session:
+            state: str = session.get(f"/dags/{dag}/dagRuns/{run_id}").json()["state"]
+            return state
+
+    def log(self, dag: str, run_id: str, task: str) -> str:
+        """The log of a task's first try, as the web UI shows it."""
+        with self.session as session:
+            path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/1"
+            return session.get(path, headers={"accept": "application/json"}).text
+
+
+def until(met: Callable[[], bool], what: str) -> None:
+    """Return when a condition is met."""
+    deadline = time.monotonic() + LIMIT
+    while not met():
+        assert time.monotonic() < deadline, f"waited {LIMIT:.0f} s for {what}"
+        time.sleep(0.3)
+
+
+def run(command: list[str], env: dict[str, str]) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An installation with the repository's workflows and those of the tests."""
+    folder = tmp_path_factory.mktemp("stack")
+    folder.chmod(0o711)
+    for parent in list(folder.parents)[:2]:
+        parent.chmod(parent.stat().st_mode | 0o011)  # the account of Postgres passes through
+    dags = folder / "dags"
+    shutil.copytree(ROOT / "dags", dags)
+    for path in (HERE / "workflows").iterdir():
+        shutil.copy(path, dags / "workflows")
+    one = Stack(Home(folder / "home", free_port() % 20_000 + 20_000), dags, "")
+    try:
+        one.printed = one.local("up")
+        yield one
+    finally:
+        one.local("down")
