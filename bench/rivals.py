@@ -109,7 +109,7 @@ def _departures(
     import pandas as pd
 
     measured = ["temp", "wind_speed", "precip", "visib"]
-    hours = weather.groupby(["origin", "time_hour"], as_index=False)[measured].mean()
+    hours = weather.drop_duplicates(["origin", "time_hour"])[["origin", "time_hour", *measured]]
     known = planes[["tailnum", "manufacturer", "model", "year", "seats"]]
     joined = (
         flights.merge(hours, how="left", on=["origin", "time_hour"])
