@@ -1,7 +1,7 @@
 """Plugins: a file is a plugin, its name is the plugin's name, and this is the one door through which all come.
 
 Each kind has a package; each module in it is a plugin with a docstring, ``class Options(PluginOptions)``
-and the kind's one function. Packages outside Ropewalk register theirs under the entry-point group
+and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them. Packages outside Ropewalk register theirs under the entry-point group
 ``ropewalk.<kind>`` (the value names the package). Modules import heavy libraries only inside functions,
 so that whoever needs the options alone pays nothing.
 """
@@ -94,6 +94,11 @@ class Plugin:
     def description(self) -> str:
         """The first line of the module's docstring."""
         return (self.module.__doc__ or "").strip().splitlines()[0]
+
+    def inputs(self, options: Any) -> list[str]:
+        """The steps that the options name as inputs: what the module's ``inputs(options)`` finds, if it has one."""
+        found: list[str] = getattr(self.module, "inputs", lambda _: [])(options)
+        return found
 
     @property
     def options(self) -> type[PluginOptions]:

@@ -1,0 +1,194 @@
+"""Loads a workflow file: every mistake in it, each with file, line, column and the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ropewalk.contracts.errors import ConfigError, RopewalkError, nearest
+from ropewalk.contracts.models import Scalar
+from ropewalk.workflow.model import (
+    After,
+    Header,
+    Param,
+    Retries,
+    Step,
+    Workflow,
+    WorkflowError,
+)
+from ropewalk.workflow.partitions import values_of, whole
+from ropewalk.workflow.steps import StepReader
+from ropewalk.workflow.text import Path as Place
+from ropewalk.workflow.text import Text, read
+
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+SAMPLES: dict[str, Scalar] = {
+    "string": "",
+    "integer": 0,
+    "number": 0.0,
+    "boolean": True,
+    "date": "2013-01-01",
+}
+PARTITION = ("start", "end", "name", "date", "month", "year")
+
+
+def load(path: Path | str) -> Workflow:
+    """The workflow in a file; WorkflowError with all that is wrong in it."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkflowError(
+            [ConfigError(f"the file cannot be read: {error}", file=str(file))]
+        ) from None
+    return loads(text, file)
+
+
+def loads(text: str, file: Path) -> Workflow:
+    """The workflow in a text that stands in ``file``."""
+    try:
+        found = read(file.name, text)
+    except ConfigError as error:
+        raise WorkflowError([error]) from None
+    return _Loader(found, file).load()
+
+
+class _Loader:
+    def __init__(self, text: Text, file: Path) -> None:
+        self.text = text
+        self.file = file
+        self.problems: list[ConfigError] = []
+
+    def load(self) -> Workflow:
+        header = self._header()
+        steps = self._steps(header) if header else {}
+        if header and not self.problems:
+            self._edges(steps)
+        if self.problems or header is None:
+            raise WorkflowError(
+                sorted(self.problems, key=lambda one: (one.line or 0, one.column or 0))
+            )
+        return Workflow(self.file.stem, self.file, header, _with_order(steps))
+
+    def report(self, path: Place, error: RopewalkError) -> None:
+        """Note a mistake at the value where it stands."""
+        more = {"code": error.code, "hint": error.hint}
+        self.problems.append(self.text.error(path, error.detail, **more))
+
+    def _header(self) -> Header | None:
+        value = self.text.value
+        if not isinstance(value, dict):
+            self.report(
+                (), ConfigError("a workflow file is a mapping that has steps", code="no_mapping")
+            )
+            return None
+        try:
+            return Header.model_validate(value)
+        except ValidationError as error:
+            for one in error.errors(include_url=False, include_input=False):
+                self._refused(tuple(one["loc"]), one["type"], one["msg"])
+        return None
+
+    def _refused(self, path: Place, kind: str, message: str) -> None:
+        if kind == "extra_forbidden":
+            fields = _model_at(path).model_fields
+            name = str(path[-1])
+            error = ConfigError(
+                f"there is no key {name!r} here", code="unknown_key", hint=nearest(name, fields)
+            )
+        elif kind == "string_pattern_mismatch" and "[key]" in path:
+            path = tuple(part for part in path if part != "[key]")
+            error = ConfigError(
+                f"{path[-1]!r} is not a name: small letters, digits and _", code="bad_name"
+            )
+        elif kind == "missing":
+            error = ConfigError(f"the key {path[-1]!r} is missing", code="missing_key")
+        else:
+            error = ConfigError(message.removeprefix("Value error, "), code="bad_value")
+        self.report(path, error)
+
+    def _steps(self, header: Header) -> dict[str, Step]:
+        reader = StepReader(self.text, self.file.parent, _samples(header, self.file), self.report)
+        found = {name: reader.read(name, body) for name, body in header.steps.items()}
+        return {name: step for name, step in found.items() if step is not None}
+
+    def _edges(self, steps: Mapping[str, Step]) -> None:
+        for step in steps.values():
+            for need in step.needs:
+                if need not in steps:
+                    self._unknown_input(step, need, steps)
+                elif steps[need].stage in {"store", "present"}:
+                    error = ConfigError(
+                        f"step {need!r} has no data to read: it is a {steps[need].stage} step"
+                    )
+                    self.report(self._place_of(step, need), error)
+            if not step.needs and step.stage != "collect":
+                self.report(
+                    ("steps", step.name),
+                    ConfigError(f"step {step.name!r} reads no step", hint="add from:"),
+                )
+        try:
+            TopologicalSorter({step.name: step.needs for step in steps.values()}).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1]
+            text = " → ".join(reversed(cycle))
+            self.report(
+                ("steps", cycle[0]), ConfigError(f"the steps run in a circle: {text}", code="cycle")
+            )
+
+    def _unknown_input(self, step: Step, need: str, steps: Mapping[str, Step]) -> None:
+        others = [name for name in steps if name != step.name]
+        error = ConfigError(
+            f"there is no step {need!r}", code="unknown_step", hint=nearest(need, others)
+        )
+        self.report(self._place_of(step, need), error)
+
+    def _place_of(self, step: Step, need: str) -> Place:
+        """Where a step names an input: in ``from``, or else in its SQL or its options."""
+        value = self.text.value["steps"][step.name].get("from")
+        if value == need:
+            return ("steps", step.name, "from")
+        if isinstance(value, list) and need in value:
+            return ("steps", step.name, "from", value.index(need))
+        body = self.text.value["steps"][step.name]
+        for index, item in enumerate(body.get("process") or ()):
+            if need in str(item):
+                return ("steps", step.name, "process", index)
+        return ("steps", step.name, "with") if "with" in body else ("steps", step.name)
+
+
+def _with_order(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """The steps with all that each waits for: a page, which shows the run, waits for all but pages."""
+    work = tuple(step.name for step in steps.values() if step.stage != "present")
+    return {
+        step.name: replace(step, after=work if step.stage == "present" else step.needs)
+        for step in steps.values()
+    }
+
+
+def _samples(header: Header, file: Path) -> dict[str, Scalar]:
+    """A value for every ``{{ … }}`` that the file may use, of the type that a run's will have."""
+    values: dict[str, Scalar] = {"run.id": "sample"}
+    for name, param in header.params.items():
+        values[f"params.{name}"] = param.default if param.default is not None else _sample(param)
+    workflow = Workflow(file.stem, file, header)
+    if header.partition:
+        values |= dict.fromkeys((f"partition.{name}" for name in PARTITION), "2013-01-01")
+    else:
+        values |= values_of(workflow, whole(workflow))
+    return values
+
+
+def _sample(param: Param) -> Scalar:
+    return param.enum[0] if param.enum else SAMPLES[param.type]
+
+
+def _model_at(path: Place) -> type[BaseModel]:
+    """The model whose key a path's last part was meant to be."""
+    inner: dict[Any, type[BaseModel]] = {"retries": Retries, "params": Param, "schedule": After}
+    return inner.get(path[0], Header) if len(path) > 1 else Header

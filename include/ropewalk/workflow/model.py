@@ -1,0 +1,231 @@
+"""A workflow as a value: what a file says, checked, with the steps' edges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import Name, Origin, Scalar, Use
+
+DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(value: Any) -> Any:
+    """A length of time from ``30s``, ``5m``, ``1.5h`` or a number of seconds."""
+    match = DURATION.match(value) if isinstance(value, str) else None
+    if match:
+        return timedelta(seconds=float(match.group(1)) * UNITS[match.group(2)])
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    raise ValueError("a length of time is written 30s, 5m, 2h or 1d")
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grain(StrEnum):
+    """How long a partition is."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Retries(Section):
+    """How often a failed step is tried again, and after how long."""
+
+    attempts: int = Field(2, ge=0, le=100, description="how often a step is tried again")
+    delay: Duration = timedelta(seconds=30)
+    backoff: Literal["fixed", "exponential"] = "fixed"
+
+
+class Param(Section):
+    """A parameter of a run: a field of the form in Airflow, and ``{{ params.name }}``."""
+
+    type: Literal["string", "integer", "number", "boolean", "date"] = "string"
+    default: Scalar = None
+    title: str | None = None
+    description: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    enum: list[Scalar] | None = None
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Param:
+        if self.default is not None:
+            self.check(self.default)
+        return self
+
+    def check(self, value: Scalar) -> Scalar:
+        """The value, if it is one that the parameter may have; ValueError else."""
+        kinds: dict[str, tuple[type, ...]] = {
+            "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "date": (str,),
+        }  # fmt: skip
+        if not isinstance(value, kinds[self.type]) or (
+            isinstance(value, bool) and self.type != "boolean"
+        ):
+            raise ValueError(f"{value!r} is not of type {self.type}")
+        if self.type == "date":
+            date.fromisoformat(str(value))
+        if self.enum is not None and value not in self.enum:
+            raise ValueError(f"{value!r} is not one of {self.enum}")
+        if self.minimum is not None and float(value) < self.minimum:  # type: ignore[arg-type]
+            raise ValueError(f"{value!r} is less than {self.minimum:g}")
+        if self.maximum is not None and float(value) > self.maximum:  # type: ignore[arg-type]
+            raise ValueError(f"{value!r} is more than {self.maximum:g}")
+        if self.pattern is not None and not re.search(self.pattern, str(value)):
+            raise ValueError(f"{value!r} does not match {self.pattern!r}")
+        return value
+
+
+class After(Section):
+    """A schedule that follows other workflows."""
+
+    after: list[Name] = Field(min_length=1)
+
+
+class Header(Section):
+    """All of a workflow file but its steps, which depend on the installed plugins."""
+
+    title: str = ""
+    description: str = ""
+    schedule: str | After | None = Field(
+        None, description="cron, a preset such as @daily, or {after: [workflow]}"
+    )
+    start: date | None = Field(None, description="the first day, in the workflow's time zone")
+    end: date | None = Field(None, description="the last day")
+    timezone: str = "UTC"
+    partition: Grain | None = Field(
+        None, description="how long the time range is that one run covers"
+    )
+    catchup: bool = Field(
+        default=False, description="whether the schedule also runs what lies in the past"
+    )
+    retries: Retries = Retries()
+    timeout: Duration | None = Field(None, description="how long a step may take")
+    params: dict[Name, Param] = Field(default_factory=dict)
+    tags: list[str] = Field(default_factory=list)
+    owner: str = "ropewalk"
+    stages: dict[Name, str] = Field(
+        default_factory=dict, description="stages of your own, by their URL's setting"
+    )
+    steps: dict[Name, dict[str, Any]] = Field(min_length=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"there is no time zone {value!r}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Header:
+        if self.start and self.end and self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}")
+        if self.partition and not self.start:
+            raise ValueError("a workflow with partitions needs a start: the first day")
+        return self
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. ``needs`` are the steps whose data it reads; ``after`` all that it waits for."""
+
+    name: str
+    stage: str
+    do: tuple[Use, ...]
+    checks: tuple[Use, ...] = ()
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    max_quarantined: str | None = None
+    timeout: timedelta | None = None
+    description: str = ""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow that has been checked as far as it can be before it runs."""
+
+    name: str
+    file: Path
+    header: Header
+    steps: Mapping[str, Step] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.header.title or self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its time zone."""
+        return ZoneInfo(self.header.timezone)
+
+    def order(self) -> Iterator[Step]:
+        """The steps, each after all that it waits for."""
+        graph = {step.name: step.after for step in self.steps.values()}
+        return (self.steps[name] for name in TopologicalSorter(graph).static_order())
+
+    def params(self, given: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+        """Every parameter's value, the given ones checked; ConfigError for one that is wrong."""
+        from ropewalk.contracts.errors import nearest
+
+        values = {name: param.default for name, param in self.header.params.items()}
+        for name, value in (given or {}).items():
+            if name not in values:
+                raise ConfigError(
+                    f"{self.name} has no parameter {name!r}",
+                    code="unknown_param",
+                    hint=nearest(name, values),
+                )
+            try:
+                values[name] = self.header.params[name].check(value)
+            except ValueError as error:
+                raise ConfigError(f"parameter {name!r}: {error}", code="bad_param") from None
+        missing = sorted(name for name, value in values.items() if value is None)
+        if missing:
+            raise ConfigError(
+                f"parameter {missing[0]!r} has no default and needs a value", code="missing_param"
+            )
+        return values
+
+
+class WorkflowError(ConfigError):
+    """A workflow file is wrong; ``problems`` has each mistake with its place."""
+
+    def __init__(self, problems: list[ConfigError]) -> None:
+        first = problems[0]
+        super().__init__(
+            first.detail,
+            code=first.code,
+            hint=first.hint,
+            file=first.file,
+            line=first.line,
+            column=first.column,
+        )
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)

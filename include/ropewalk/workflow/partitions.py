@@ -1,0 +1,93 @@
+"""Partitions: half-open ranges of time that begin and end by the workflow's own calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import Partition, Scalar
+from ropewalk.workflow.model import Grain, Workflow
+
+NAMES = {Grain.DAY: "%Y-%m-%d", Grain.WEEK: "%G-W%V", Grain.MONTH: "%Y-%m"}
+
+
+def partition_of(workflow: Workflow, moment: datetime) -> Partition | None:
+    """The partition that a moment lies in; of a workflow without, its whole range, or None where it has none."""
+    grain = workflow.header.partition
+    if grain is None:
+        return whole(workflow)
+    if grain is Grain.HOUR:
+        start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        name = start.astimezone(workflow.zone).strftime("%Y-%m-%dT%H%z")
+        return Partition(start=start, end=start + timedelta(hours=1), name=name)
+    return _days(workflow, grain, moment.astimezone(workflow.zone).date())
+
+
+def partition_on(workflow: Workflow, day: date) -> Partition | None:
+    """The partition that a day of the workflow's calendar lies in (of hours: the day's first)."""
+    return partition_of(workflow, midnight(workflow, day))
+
+
+def partitions(workflow: Workflow, first: date, last: date) -> Iterator[Partition]:
+    """The partitions of the days from ``first`` to ``last``, both included, in order."""
+    if workflow.header.partition is None:
+        raise ConfigError(
+            f"{workflow.name} has no partitions", code="no_partition", hint="partition: day"
+        )
+    moment, end = midnight(workflow, first), midnight(workflow, last + timedelta(days=1))
+    while moment < end:
+        found = partition_of(workflow, moment)
+        if found is None:
+            return
+        yield found
+        moment = found.end
+
+
+def whole(workflow: Workflow) -> Partition | None:
+    """All that lies between the workflow's start and its end, as one partition."""
+    start, end = workflow.header.start, workflow.header.end
+    if start is None or end is None:
+        return None
+    return Partition(
+        start=midnight(workflow, start),
+        end=midnight(workflow, end + timedelta(days=1)),
+        name=f"{start}_{end}",
+    )
+
+
+def midnight(workflow: Workflow, day: date) -> datetime:
+    """The moment at which a day of the workflow's calendar begins, in UTC."""
+    return datetime.combine(day, time(), workflow.zone).astimezone(UTC)
+
+
+def values_of(workflow: Workflow, partition: Partition | None) -> dict[str, Scalar]:
+    """What ``{{ partition.… }}`` means."""
+    if partition is None:
+        return {}
+    local = partition.start.astimezone(workflow.zone)
+    return {
+        "partition.start": partition.start.astimezone(UTC).isoformat(),
+        "partition.end": partition.end.astimezone(UTC).isoformat(),
+        "partition.name": partition.name,
+        "partition.date": local.date().isoformat(),
+        "partition.month": local.strftime("%Y-%m"),
+        "partition.year": local.strftime("%Y"),
+    }
+
+
+def _days(workflow: Workflow, grain: Grain, day: date) -> Partition:
+    if grain is Grain.WEEK:
+        day -= timedelta(days=day.weekday())
+    elif grain is Grain.MONTH:
+        day = day.replace(day=1)
+    following = {
+        Grain.DAY: day + timedelta(days=1),
+        Grain.WEEK: day + timedelta(days=7),
+        Grain.MONTH: (day.replace(day=28) + timedelta(days=4)).replace(day=1),
+    }[grain]
+    return Partition(
+        start=midnight(workflow, day),
+        end=midnight(workflow, following),
+        name=day.strftime(NAMES[grain]),
+    )

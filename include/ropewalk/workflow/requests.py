@@ -1,0 +1,65 @@
+"""Compiles a step of a workflow, for one run and one partition, to what a stage is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ropewalk.contracts.models import DatasetRef, Partition, RunInfo, Scalar, TaskRequest
+from ropewalk.contracts.template import references
+from ropewalk.workflow.model import Step, Workflow
+from ropewalk.workflow.partitions import values_of
+
+
+def task_request(
+    workflow: Workflow,
+    step: Step,
+    *,
+    run: RunInfo,
+    partition: Partition | None,
+    params: Mapping[str, Scalar] | None = None,
+    inputs: Mapping[str, DatasetRef] | None = None,
+    upstream: Mapping[str, str] | None = None,
+    generation: str = "",
+) -> TaskRequest:
+    """The request; ``inputs`` holds at least what the step needs, ``generation`` is a collect step's.
+
+    A step that reads the outside world or changes it has a generation: collect reads anew when a user
+    clears it, and in each run where no partition tells runs apart; store writes anew for each request,
+    since another may have written the same place in between; a page is of one run.
+    """
+    named = set(references([use.options for use in (*step.do, *step.checks)]))
+    values = {
+        **values_of(workflow, partition),
+        **{f"params.{name}": value for name, value in workflow.params(params).items()},
+        "run.id": run.id,
+    }
+    whole_run = step.stage == "present"
+    return TaskRequest(
+        workflow=workflow.name,
+        step=step.name,
+        stage=step.stage,
+        do=list(step.do),
+        checks=list(step.checks),
+        max_quarantined=step.max_quarantined,
+        partition=partition,
+        values={name: value for name, value in values.items() if name in named},
+        inputs={name: ref for name, ref in (inputs or {}).items() if name in step.needs},
+        upstream=dict(upstream or {}) if whole_run else {},
+        generation=_generation(step, run, partition, generation),
+        timeout=_seconds(workflow, step),
+        run=run,
+        origin=step.origin,
+    )
+
+
+def _generation(step: Step, run: RunInfo, partition: Partition | None, given: str) -> str:
+    if step.stage == "collect":
+        return given if partition else f"{given}:{run.id}"
+    if step.stage == "store":
+        return f"{run.id}:{run.requested}"
+    return run.id if step.stage == "present" else ""
+
+
+def _seconds(workflow: Workflow, step: Step) -> float | None:
+    timeout = step.timeout or workflow.header.timeout
+    return timeout.total_seconds() if timeout else None

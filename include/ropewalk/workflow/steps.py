@@ -1,0 +1,256 @@
+"""Reads one step of a file: its stage word, its plugins and their options, its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path as FilePath
+from typing import Any
+
+from ropewalk.contracts.errors import ConfigError, RopewalkError, nearest
+from ropewalk.contracts.models import Origin, Scalar, Use
+from ropewalk.contracts.plugins import STAGE_KIND, Plugin, plugin
+from ropewalk.contracts.template import Sql, references, render_options
+from ropewalk.workflow import sql
+from ropewalk.workflow.model import Step, duration
+from ropewalk.workflow.text import Path, Text
+
+STAGES = tuple(STAGE_KIND)
+KEYS = ("with", "from", "checks", "max_quarantined", "timeout", "description")
+Report = Callable[[Path, RopewalkError], None]
+
+
+class StepReader:
+    """Reads the steps of one file; what is wrong goes to ``report``, with its place."""
+
+    def __init__(
+        self, text: Text, folder: FilePath, values: Mapping[str, Scalar], report: Report
+    ) -> None:
+        self.text = text
+        self.folder = folder
+        self.values = values
+        self.report = report
+
+    def read(self, name: str, body: Mapping[str, Any]) -> Step | None:
+        """The step, or None where it is too wrong to be one."""
+        path: Path = ("steps", name)
+        word = self._stage_word(path, body)
+        if word is None:
+            return None
+        self._known_keys(path, body, word)
+        places: dict[str, tuple[int, int]] = {}
+        do, needs = self._plugins(path, body, word, places)
+        if "checks" in body and word != "process":
+            self.report(
+                (*path, "checks"),
+                ConfigError("checks stand after a process step only", code="checks"),
+            )
+        checks, checked = self._checks(path, body, places)
+        named = self._from(path, body)
+        return Step(
+            name=name,
+            stage=word,
+            do=tuple(do),
+            checks=tuple(checks),
+            needs=tuple(dict.fromkeys([*named, *needs, *checked])),
+            max_quarantined=self._limit(path, body),
+            timeout=self._timeout(path, body),
+            description=str(body.get("description") or ""),
+            origin=Origin(file=self.text.file, places=places),
+        )
+
+    def _stage_word(self, path: Path, body: Mapping[str, Any]) -> str | None:
+        words = [key for key in body if key in STAGES]
+        if len(words) == 1:
+            return words[0]
+        if len(words) > 1:
+            self.report(
+                (*path, words[1]),
+                ConfigError(f"a step has one stage word, not {' and '.join(words)}"),
+            )
+            return None
+        unknown = [key for key in body if key not in KEYS]
+        hint = nearest(unknown[0], STAGES) if unknown else f"write one of {', '.join(STAGES)}"
+        here = (*path, unknown[0]) if unknown else path
+        self.report(
+            here, ConfigError(f"step {path[-1]!r} has no stage word", code="no_stage", hint=hint)
+        )
+        return None
+
+    def _known_keys(self, path: Path, body: Mapping[str, Any], word: str) -> None:
+        for key in body:
+            if key not in (*KEYS, word):
+                hint = nearest(key, KEYS)
+                error = ConfigError(f"a step has no key {key!r}", code="unknown_key", hint=hint)
+                self.report((*path, key), error)
+
+    def _plugins(
+        self, path: Path, body: Mapping[str, Any], word: str, places: dict[str, tuple[int, int]]
+    ) -> tuple[list[Use], list[str]]:
+        if word != "process":
+            options = body.get("with") or {}
+            found = self._use(
+                STAGE_KIND[word],
+                (*path, word),
+                body[word],
+                (*path, "with"),
+                options,
+                places,
+                "do/0",
+            )
+            return ([found[0]], found[1]) if found else ([], [])
+        if not isinstance(body[word], list) or not body[word]:
+            self.report(
+                (*path, word),
+                ConfigError("process is a list of transforms: - sql: SELECT …", code="process"),
+            )
+            return [], []
+        return self._list("transform", (*path, word), body[word], places, "do")
+
+    def _checks(
+        self, path: Path, body: Mapping[str, Any], places: dict[str, tuple[int, int]]
+    ) -> tuple[list[Use], list[str]]:
+        items = body.get("checks") or []
+        if not isinstance(items, list):
+            self.report(
+                (*path, "checks"),
+                ConfigError("checks is a list: - not_null: [a, b]", code="checks"),
+            )
+            return [], []
+        return self._list("check", (*path, "checks"), items, places, "checks")
+
+    def _list(
+        self, kind: str, path: Path, items: list[Any], places: dict[str, tuple[int, int]], mark: str
+    ) -> tuple[list[Use], list[str]]:
+        uses: list[Use] = []
+        needs: list[str] = []
+        for index, item in enumerate(items):
+            here = (*path, index)
+            if isinstance(item, str):
+                item = {item: None}  # noqa: PLW2901 - a plugin without options is its name alone
+            if not isinstance(item, Mapping) or len(item) != 1:
+                self.report(
+                    here, ConfigError(f"a {kind} is one name with its options: - {kind}: {{…}}")
+                )
+                continue
+            ((name, options),) = item.items()
+            found = self._use(
+                kind, (*here, name), name, (*here, name), options, places, f"{mark}/{index}"
+            )
+            if found:
+                uses.append(found[0])
+                needs += found[1]
+        return uses, needs
+
+    def _use(
+        self,
+        kind: str,
+        name_path: Path,
+        name: Any,
+        path: Path,
+        options: Any,
+        places: dict[str, tuple[int, int]],
+        mark: str,
+    ) -> tuple[Use, list[str]] | None:
+        """A plugin with its options, checked against its model; and the steps that they name."""
+        places[mark] = self.text.places.get(path, self.text.places.get(name_path, (1, 1)))
+        if not isinstance(name, str):
+            self.report(name_path, ConfigError(f"a {kind} is named by a word, not {name!r}"))
+            return None
+        try:
+            found = plugin(kind, name)
+        except RopewalkError as error:
+            self.report(name_path, error)
+            return None
+        try:
+            mapping = self._with_files(found, found.mapping(options))
+            self._known_references(mapping)
+            parsed = found.parse(render_options(found.options, mapping, self.values))
+            needs = found.inputs(parsed)
+        except ConfigError as error:
+            self.report(self._at(path, error.field), error)
+            return None
+        return Use(
+            plugin=name, version=found.version, options=_canonical(found, kind, mapping)
+        ), needs
+
+    def _with_files(self, found: Plugin, mapping: dict[str, Any]) -> dict[str, Any]:
+        """Texts of code that stand in files beside the workflow: ``sql: {file: sql/a.sql}``."""
+        field = found.options.shorthand
+        if "file" not in mapping or "file" in found.options.model_fields or field is None:
+            return mapping
+        inside = (self.folder / str(mapping["file"])).resolve()
+        if not inside.is_relative_to(self.folder.resolve()):
+            raise ConfigError(
+                f"the file {mapping['file']!r} lies outside of the workflow's folder", field="file"
+            )
+        if not inside.is_file():
+            near = nearest(inside.name, (one.name for one in inside.parent.glob("*")))
+            raise ConfigError(
+                f"there is no file {mapping['file']!r} beside the workflow", field="file", hint=near
+            )
+        rest = {key: value for key, value in mapping.items() if key != "file"}
+        return {**rest, field: inside.read_text(encoding="utf-8")}
+
+    def _known_references(self, mapping: Mapping[str, Any]) -> None:
+        for name in references(mapping):
+            if name not in self.values:
+                raise ConfigError(
+                    f"unknown value {{{{ {name} }}}}",
+                    code="unknown_value",
+                    hint=nearest(name, self.values),
+                )
+
+    def _at(self, path: Path, field: str | None) -> Path:
+        """The place of an option that an error names."""
+        parts = (
+            tuple(int(part) if part.isdigit() else part for part in field.split("."))
+            if field
+            else ()
+        )
+        return (*path, *parts)
+
+    def _from(self, path: Path, body: Mapping[str, Any]) -> Iterator[str]:
+        value = body.get("from")
+        names = [value] if isinstance(value, str) else value or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            self.report((*path, "from"), ConfigError("from is a step's name or a list of them"))
+            return
+        yield from names
+
+    def _limit(self, path: Path, body: Mapping[str, Any]) -> str | None:
+        value = body.get("max_quarantined")
+        if value is None or isinstance(value, int):
+            return None if value is None else str(value)
+        text = str(value).strip()
+        if not text.rstrip("%").strip().replace(".", "", 1).isdigit():
+            error = ConfigError(
+                f"max_quarantined is rows or percent, not {value!r}", hint="write 100 or 1%"
+            )
+            self.report((*path, "max_quarantined"), error)
+        return text
+
+    def _timeout(self, path: Path, body: Mapping[str, Any]) -> timedelta | None:
+        if body.get("timeout") is None:
+            return None
+        try:
+            found: timedelta = duration(body["timeout"])
+        except ValueError as error:
+            self.report((*path, "timeout"), ConfigError(str(error)))
+            return None
+        return found
+
+
+def _canonical(found: Plugin, kind: str, mapping: dict[str, Any]) -> dict[str, Any]:
+    """Options whose SQL is written in one way, so that white space is no reason to work again."""
+    if kind not in {"transform", "check"}:
+        return mapping
+    marked = {
+        name
+        for name, field in found.options.model_fields.items()
+        if any(isinstance(mark, Sql) for mark in field.metadata)
+    }
+    return {
+        key: sql.canonical(value) if key in marked and isinstance(value, str) else value
+        for key, value in mapping.items()
+    }

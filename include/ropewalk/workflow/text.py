@@ -1,0 +1,132 @@
+"""YAML with positions: every value of a file, and the line and column where it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from ropewalk.contracts.errors import ConfigError
+
+Path = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000  # aliases counted as often as they are used
+MAX_DEPTH = 40
+MERGE = "tag:yaml.org,2002:merge"
+
+
+@dataclass
+class Text:
+    """A file's values, and the place of each by its path: ``places[("steps", "a")] == (4, 3)``."""
+
+    file: str
+    value: Any = None
+    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def error(self, path: Path, detail: str, **more: Any) -> ConfigError:
+        """An error at a value, or at the nearest one around it that stands in the file."""
+        while path and path not in self.places:
+            path = path[:-1]
+        line, column = self.places.get(path, (1, 1))
+        return ConfigError(detail, file=self.file, line=line, column=column, **more)
+
+
+def read(file: str, text: str) -> Text:
+    """The values of a YAML text; ConfigError where it is not one that a workflow may be."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"a workflow file may have {MAX_BYTES} characters", file=file)
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax(file, error) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"this is not YAML: {error}", file=file, line=1) from None
+    found = Text(file)
+    if node is not None:
+        found.value = _Builder(found).build(node, ())
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as its readers think of it: ``no`` is a word, ``2013-01-01`` a text, ``010`` a text too."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for tag, pattern, first in (
+    ("bool", r"^(?:true|True|false|False)$", "tTfF"),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$", "-+0123456789"),
+    ("null", r"^(?:~|null|)$", ["~", "n", ""]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+
+
+class _Builder:
+    """Makes values of nodes, and notes where each stands."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, path: Path) -> Any:
+        """The value of a node and all in it."""
+        self.nodes += 1
+        self.text.places.setdefault(path, _place(node))
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise self.text.error(
+                path, "the file is too large: its aliases explode, or it nests too deep"
+            )
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._pairs(node, path))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            here = (*path, name)
+            if key.tag == MERGE or not isinstance(key, yaml.ScalarNode):
+                self.text.places[here] = _place(key)
+                raise self.text.error(
+                    here, "merge keys and keys that are not words are not allowed"
+                )
+            if name in seen:
+                self.text.places[here] = _place(key)
+                raise self.text.error(
+                    here,
+                    f"{name!r} is there twice: it stands on line {seen[name]} already",
+                    code="duplicate_key",
+                )
+            seen[name] = _place(key)[0]
+            self.text.places[here] = (
+                _place(value) if isinstance(value, yaml.ScalarNode) and value.value else _place(key)
+            )
+            yield name, self.build(value, here)
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind == "str":
+            return str(node.value)
+        if kind in {"bool", "null"}:
+            return {"t": True, "f": False}.get(str(node.value)[:1].lower())
+        if kind in {"int", "float"}:
+            return int(node.value) if kind == "int" else float(node.value)
+        raise self.text.error(path, f"the tag {node.tag!r} is not allowed")
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _syntax(file: str, error: yaml.MarkedYAMLError) -> ConfigError:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    detail = "this is not YAML: " + " ".join(
+        part for part in (error.problem, error.context) if part
+    )
+    return ConfigError(detail, code="syntax", file=file, line=line, column=column)
