@@ -1,7 +1,8 @@
 """Plugins: a file is a plugin, its name is the plugin's name, and this is the one door through which all come.
 
 Each kind has a package; each module in it is a plugin with a docstring, ``class Options(PluginOptions)``
-and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them. Packages outside Ropewalk register theirs under the entry-point group
+and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them.
+Packages outside Ropewalk register theirs under the entry-point group
 ``ropewalk.<kind>`` (the value names the package). Modules import heavy libraries only inside functions,
 so that whoever needs the options alone pays nothing.
 """

@@ -1,0 +1,142 @@
+"""The command ``ropewalk``: check, run, describe, schema, status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ropewalk import __version__
+from ropewalk.contracts.errors import ConfigError, RopewalkError
+from ropewalk.contracts.models import Scalar
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Files = Annotated[list[Path], typer.Argument(help="workflow files")]
+
+
+@app.command()
+def check(files: Files) -> None:
+    """Validate workflow files; exits with 1 and every mistake's place."""
+    from ropewalk.workflow import WorkflowError, load
+
+    wrong = 0
+    for file in files:
+        try:
+            workflow = load(file)
+        except WorkflowError as error:
+            wrong += len(error.problems)
+            for problem in error.problems:
+                problem.file = str(file)
+                errors.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
+        else:
+            console.print(f"[green]✓[/] {file}: {len(workflow.steps)} steps", soft_wrap=True)
+    if wrong:
+        errors.print(f"{wrong} {'mistake' if wrong == 1 else 'mistakes'}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="a workflow file")],
+    *,
+    day: Annotated[
+        str | None, typer.Option("--date", help="a day of the partition: 2013-01-01")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,
+    store: Annotated[Path, typer.Option(help="where datasets are kept")] = Path(".ropewalk/local"),
+    refresh: Annotated[bool, typer.Option(help="read the sources again")] = False,
+) -> None:
+    """Run a workflow in this process, without Airflow; connections come from ROPEWALK_CONNECTION_<NAME>."""
+    from ropewalk.cli.run import run_workflow
+    from ropewalk.workflow import load
+
+    workflow = load(file)
+    chosen = date.fromisoformat(day) if day else None
+    given = dict(_param(text) for text in param or ())
+    run_workflow(workflow, chosen, given, store=store.absolute(), refresh=refresh, console=console)
+
+
+@app.command()
+def describe(
+    kind: Annotated[
+        str | None, typer.Argument(help="source, transform, check, analysis, sink, page, chart")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="a plugin's name")] = None,
+) -> None:
+    """Show the installed plugins, or one with its options."""
+    from ropewalk.cli.describe import show_all, show_one
+
+    if kind and name:
+        show_one(kind, name, console)
+    else:
+        show_all(kind, console)
+
+
+@app.command()
+def schema(
+    *,
+    contract: Annotated[
+        bool, typer.Option(help="of the stages' contract instead of the workflow file")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of the workflow file, for editors and CI."""
+    from ropewalk.contracts.schema import contract_schema
+    from ropewalk.workflow.schema import workflow_schema
+
+    found = contract_schema() if contract else workflow_schema()
+    typer.echo(json.dumps(found, indent=2, sort_keys=True))
+
+
+@app.command()
+def status() -> None:
+    """Show whether the stages and Airflow of the local installation answer."""
+    from ropewalk.cli.status import show_status
+
+    show_status(console)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+    ] = False,
+) -> None:
+    """One YAML file per data workflow."""
+
+
+def _param(text: str) -> tuple[str, Scalar]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise ConfigError(f"--param takes name=value, not {text!r}")
+    try:
+        parsed: Scalar = json.loads(value)
+    except ValueError:
+        parsed = value
+    return name, parsed
+
+
+def main() -> None:
+    """Run a command; an error of ours is one message, without a trace."""
+    try:
+        app()
+    except RopewalkError as error:
+        errors.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
