@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ropewalk.contracts.template import bind
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import duckdb
 
+    from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 
 SHARE = 0.7  # of a task's memory; the rest is for Arrow and the interpreter
+PLAN_MEMORY = 256 * 1024 * 1024
+
+BOUND_TYPES = {"partition_start": "TIMESTAMPTZ", "partition_end": "TIMESTAMPTZ"}
+"""Parameters that are instants: they are bound as texts, and compared as what they mean."""
+
+BOUND = re.compile(rf"\$({'|'.join(BOUND_TYPES)})\b")
 
 
 @contextmanager
 def duck(task: Task) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection for one task; what spills goes to its scratch folder."""
-    connection = _open(task)
+    spill = task.scratch / "spill"
+    spill.mkdir(exist_ok=True)
+    connection = _open(int(task.settings.memory_limit * SHARE), task.settings.threads, spill)
     try:
         yield connection
     finally:
         connection.close()
 
 
-def _open(task: Task) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def duck_for_plans() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that only binds queries to empty tables."""
+    connection = _open(PLAN_MEMORY, 1, None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def bound(sql: str, values: Mapping[str, Scalar]) -> tuple[str, dict[str, Any]]:
+    """SQL with each ``{{ … }}`` as a parameter, the partition's bounds as instants; and the parameters."""
+    text, parameters = bind(sql, values)
+    return BOUND.sub(lambda match: f"CAST({match[0]} AS {BOUND_TYPES[match[1]]})", text), parameters
+
+
+def _open(memory: int, threads: int, spill: Path | None) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    spill = task.scratch / "spill"
-    spill.mkdir(exist_ok=True)
     config: dict[str, Any] = {
-        "memory_limit": f"{int(task.settings.memory_limit * SHARE)}B",
-        "threads": task.settings.threads,
-        "temp_directory": str(spill),
+        "memory_limit": f"{memory}B",
+        "threads": threads,
+        "temp_directory": str(spill or ""),
         "preserve_insertion_order": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",

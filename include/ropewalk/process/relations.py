@@ -1,0 +1,221 @@
+"""What a transform or a check sees: the relations that it may name, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from ropewalk.contracts.errors import nearest
+from ropewalk.process.place import Place
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from ropewalk.contracts.models import Origin, Scalar
+
+DIALECT = "duckdb"
+Source = tuple[str, str]
+"""An input of the step, and a column of it."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rows with named columns: an input, or what a transform has made of one.
+
+    ``name`` is what the compiled query selects from, ``label`` what the user calls it; ``columns`` are
+    DuckDB's types by name; ``root`` is the input whose rows it has, each once or dropped by a rule.
+    """
+
+    name: str
+    label: str
+    columns: Mapping[str, str]
+    sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
+    root: str | None = None
+
+    @property
+    def table(self) -> exp.Table:
+        """The relation in a query."""
+        return exp.table_(self.name, quoted=True)
+
+    @property
+    def everything(self) -> exp.Select:
+        """All its columns."""
+        return exp.select(exp.Star()).from_(self.table)
+
+    def find(self, name: str) -> str | None:
+        """A column's own spelling, whatever the case; None where there is none."""
+        if name in self.columns:
+            return name
+        folded = name.casefold()
+        return next((column for column in self.columns if column.casefold() == folded), None)
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What drops rows: the query, and a query with one row for each row that is kept, cheap to count."""
+
+    query: exp.Query
+    kept: exp.Query
+
+
+@dataclass(frozen=True)
+class Result:
+    """A query whose result is new: it goes by ``this``, and its inputs keep their names."""
+
+    query: exp.Query
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What is not a query: a function of the whole table, and the schema that it promises."""
+
+    function: Callable[[pa.Table], pa.Table]
+    schema: pa.Schema
+
+
+Made = exp.Query | Filtered | Result | Computed
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that is true for the rows that fail, and SQL for the reason, one sentence for people."""
+
+    fails: exp.Condition
+    reason: exp.Condition
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check asks, said as ``claim``: of each row, of a key, or of the whole.
+
+    ``rules`` judge each row; ``key`` names columns of which only one row may have the same values;
+    ``query`` gives one row over the whole result: how many ``failed``, and a ``detail``.
+    """
+
+    claim: str
+    columns: list[str] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    query: exp.Query | None = None
+
+
+class Relations:
+    """All relations of a step by the names that SQL may use, and the queries that have made them."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        values: Mapping[str, Scalar],
+        origin: Origin | None = None,
+    ) -> None:
+        self.connection = connection
+        self.values = values
+        self.origin = origin
+        self.place = Place(origin)
+        self.named: dict[str, Relation] = {}
+        self.this: Relation | None = None
+        self.ctes: dict[str, exp.Query] = {}
+        self.parameters: dict[str, Any] = {}
+
+    def at(self, key: str) -> None:
+        """Errors from now on are of the plugin at that place."""
+        self.place = Place(self.origin, key)
+
+    def known(self) -> dict[str, Relation]:
+        """Every relation that SQL may name."""
+        return {**self.named, **({"this": self.this} if self.this else {})}
+
+    def get(self, name: str) -> Relation:
+        """The relation of that name; ConfigError with the nearest name where there is none."""
+        known = self.known()
+        if name not in known:
+            raise self.place.error(
+                f"the step has no input {name!r}", code="unknown_input", hint=nearest(name, known)
+            )
+        return known[name]
+
+    def column(self, relation: Relation, name: str) -> str:
+        """The column's own spelling; ConfigError with the nearest name where there is none."""
+        found = relation.find(name)
+        if found is None:
+            raise self.place.error(
+                f"{relation.label} has no column {name!r}",
+                code="unknown_column",
+                hint=nearest(name, relation.columns),
+            )
+        return found
+
+    def columns(self, relation: Relation, names: Iterable[str]) -> list[str]:
+        """The columns' own spellings."""
+        return [self.column(relation, name) for name in names]
+
+    def select(self, text: str) -> exp.Query:
+        """A user's SELECT, checked, its references bound and its tables those of this moment."""
+        from ropewalk.process.sql import select
+
+        return select(text, self)
+
+    def expression(self, text: str, relation: Relation) -> exp.Condition:
+        """A user's condition or value over one relation's columns, checked and its references bound."""
+        from ropewalk.process.sql import expression
+
+        return expression(text, relation, self)
+
+    def describe(self, query: exp.Query, written: str | None = None) -> dict[str, str]:
+        """The columns of a query and their types; ConfigError where DuckDB refuses it."""
+        from ropewalk.process.binding import describe
+
+        return describe(self, query, written)
+
+    def statement(self, query: exp.Query) -> tuple[str, dict[str, Any]]:
+        """A query with all the queries that it builds upon, ready to run, and its parameters."""
+        whole = self.whole(query)
+        names = {node.name for node in whole.find_all(exp.Placeholder)}
+        return whole.sql(DIALECT), {name: self.parameters[name] for name in sorted(names)}
+
+    def whole(self, query: exp.Query) -> exp.Query:
+        """A query with all the queries that it builds upon."""
+        whole = query.copy()
+        for name in self._needed(query):
+            alias = exp.to_identifier(name, quoted=True)
+            whole = whole.with_(alias, as_=self.ctes[name].copy(), copy=False)
+        return whole
+
+    def define(self, name: str, query: exp.Query) -> None:
+        """Name a query, so that later ones may select from it."""
+        self.ctes[name] = query
+
+    def fresh(self, name: str) -> str:
+        """A name that no relation has and no user's SQL mentions."""
+        used = {*self.ctes, *self.named} | {
+            node.name for query in self.ctes.values() for node in query.find_all(exp.Identifier)
+        }
+        number = len(self.ctes) + 1
+        while f"{name}_{number}" in used:
+            number += 1
+        return f"{name}_{number}"
+
+    def keep(self, relation: Relation) -> None:
+        """The relation becomes the one at hand, and the one that its label names from now on."""
+        if relation.label in self.named:
+            self.named[relation.label] = relation
+        self.this = relation
+
+    def rename(self, relation: Relation, label: str) -> Relation:
+        """The relation under another label."""
+        return replace(relation, label=label)
+
+    def _needed(self, query: exp.Query) -> list[str]:
+        wanted: set[str] = set()
+        waiting = [query]
+        while waiting:
+            tables = {table.name for table in waiting.pop().find_all(exp.Table)}
+            new = [name for name in tables if name in self.ctes and name not in wanted]
+            wanted.update(new)
+            waiting += [self.ctes[name] for name in new]
+        return [name for name in self.ctes if name in wanted]

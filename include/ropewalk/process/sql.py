@@ -1,0 +1,228 @@
+"""SQL that a user wrote: parsed, held to one SELECT that reads only the step's relations, and bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.optimizer.scope import traverse_scope
+
+from ropewalk.contracts.errors import nearest
+from ropewalk.contracts.template import REFERENCE, bind
+from ropewalk.kernel.duck import BOUND_TYPES
+from ropewalk.process.relations import DIALECT, Relation, Relations
+
+if TYPE_CHECKING:
+    from ropewalk.contracts.models import Scalar
+
+WRITES = (exp.DML, exp.DDL, exp.Into, exp.Command, exp.Copy, exp.Drop, exp.Pragma, exp.Set)
+TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries, exp.Values)
+FICKLE = (exp.Rand, exp.Randn, exp.Uuid)
+REFUSED = frozenset(
+    {"currval", "nextval", "getvariable", "current_setting", "setseed", "uuidv4", "uuidv7"}
+    | {"getenv", "query", "query_table", "read_blob", "read_text", "glob"}
+)
+
+
+def select(text: str, relations: Relations) -> exp.Query:
+    """A user's SELECT over the relations' names, its tables replaced by what they are at this moment."""
+    query = _parsed(text, relations)
+    if not isinstance(query, exp.Query) or isinstance(query, exp.Values):
+        raise relations.place.error_in(
+            text, 0, "this is not a SELECT", code="not_a_select", hint="write one SELECT"
+        )
+    _refuse(query, text, relations)
+    for table in list(_outside_tables(query)):
+        _replace(table, text, relations)
+    return query
+
+
+def expression(text: str, relation: Relation, relations: Relations) -> exp.Condition:
+    """A user's condition or value over one relation's columns."""
+    parsed = _parsed(text, relations)
+    if not isinstance(parsed, exp.Condition) or parsed.find(exp.Query):
+        raise relations.place.error_in(
+            text, 0, "this is not one expression", code="not_an_expression",
+            hint="write a condition over the columns; for a SELECT use the transform sql",
+        )  # fmt: skip
+    _refuse(parsed, text, relations)
+    holder = exp.Paren(this=parsed)
+    for column in list(parsed.find_all(exp.Column)):
+        _own(column, relation, text, relations)
+    inner: exp.Condition = holder.this
+    return inner
+
+
+def tables(text: str) -> list[str]:
+    """The tables that a SELECT reads and does not make itself, in the order of its text; none where it is broken."""
+    try:
+        query = sqlglot.parse_one(REFERENCE.sub("NULL", text), dialect=DIALECT)
+    except (ParseError, TokenError):
+        return []
+    if not isinstance(query, exp.Query):
+        return []
+    found = sorted(_outside_tables(query), key=_start)
+    return list(dict.fromkeys(table.name for table in found if table.name))
+
+
+def looks_like_select(text: str) -> bool:
+    """Whether a text begins as a query does."""
+    words = text.strip().lstrip("(").split(maxsplit=1)
+    return bool(words) and words[0].upper() in {"SELECT", "WITH", "FROM"}
+
+
+def _parsed(text: str, relations: Relations) -> exp.Expression:
+    placed, parameters = _bound(text, relations.values)
+    try:
+        statements = [one for one in sqlglot.parse(placed, dialect=DIALECT) if one is not None]
+    except ParseError as error:
+        first = error.errors[0]
+        offset = _offset(placed, first.get("line"), first.get("col"), str(first.get("highlight")))
+        said = str(first.get("description")).rstrip(".")
+        near = f" near {first['highlight']!r}" if first.get("highlight") else ""
+        raise relations.place.error_in(
+            text, offset, f"this is not SQL: {said}{near}", code="sql_syntax"
+        ) from None
+    except TokenError as error:
+        said = str(error).splitlines()[0]
+        raise relations.place.error_in(
+            text, 0, f"this is not SQL: {said}", code="sql_syntax"
+        ) from None
+    if len(statements) != 1 or isinstance(statements[0], exp.Block):
+        raise relations.place.error_in(
+            text, 0, "this is not one statement", code="not_a_select", hint="write one SELECT"
+        )
+    relations.parameters |= parameters
+    return _typed(statements[0], parameters, text, relations)
+
+
+def _bound(text: str, values: Any) -> tuple[str, dict[str, Scalar]]:
+    """The text with each reference as a parameter that takes as many characters: no place in it moves."""
+    _, parameters = bind(text, values)
+    placed = REFERENCE.sub(lambda m: f"${m[1].replace('.', '_')}".ljust(len(m[0])), text)
+    return placed, parameters
+
+
+def _typed(
+    parsed: exp.Expression, parameters: dict[str, Scalar], text: str, relations: Relations
+) -> exp.Expression:
+    """The partition's bounds as instants; only bound parameters, and all of them outside quotes."""
+    found = list(parsed.find_all(exp.Placeholder))
+    for node in found:
+        if node.name not in parameters:
+            raise relations.place.error(
+                f"the SQL has a parameter {node.sql(DIALECT)!r} of its own",
+                code="parameter",
+                hint="write {{ params.name }}",
+            )
+    for name in parameters.keys() - {node.name for node in found}:
+        raise relations.place.error_in(
+            text, _first_reference(text, name), "a {{ … }} stands inside quotes",
+            code="quoted_reference", hint="write it without quotes: it is bound as a value",
+        )  # fmt: skip
+    holder = exp.Tuple(expressions=[parsed])
+    for node in found:
+        if node.name in BOUND_TYPES:
+            node.replace(exp.cast(node.copy(), BOUND_TYPES[node.name], dialect=DIALECT))
+    whole: exp.Expression = holder.expressions[0]
+    whole.pop()
+    return whole
+
+
+def _refuse(parsed: exp.Expression, text: str, relations: Relations) -> None:
+    """Refuse what writes, what reads other things than the step's relations, and what is different each time."""
+    for node in parsed.walk():
+        if isinstance(node, WRITES):
+            raise relations.place.error_in(
+                text, _start(node), f"{node.key.upper()} is not allowed", code="not_a_select",
+                hint="a transform only reads: write one SELECT",
+            )  # fmt: skip
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Func):
+            _refuse_table_function(node, text, relations)
+        if isinstance(node, FICKLE) or (
+            isinstance(node, exp.Func) and _function_name(node) in REFUSED
+        ):
+            raise relations.place.error_in(
+                text, _start(node), f"the function {_function_name(node)} is not allowed",
+                code="forbidden_function", hint="a step's result must follow from its inputs alone",
+            )  # fmt: skip
+
+
+def _refuse_table_function(node: exp.Table, text: str, relations: Relations) -> None:
+    if not isinstance(node.this, TABLE_FUNCTIONS):
+        raise relations.place.error_in(
+            text, _start(node), f"the function {_function_name(node.this)} is not allowed",
+            code="forbidden_function",
+            hint="SQL reads the step's inputs; files and databases are read by a collect step",
+        )  # fmt: skip
+
+
+def _function_name(node: exp.Expression) -> str:
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower()
+    return node.sql_name().lower() if isinstance(node, exp.Func) else node.key
+
+
+def _outside_tables(query: exp.Query) -> Iterator[exp.Table]:
+    """Every table that is not one of the query's own common table expressions."""
+    seen: set[int] = set()
+    for scope in traverse_scope(query):
+        for source in scope.sources.values():
+            fresh = isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
+            if fresh and id(source) not in seen:
+                seen.add(id(source))
+                yield source
+
+
+def _replace(table: exp.Table, text: str, relations: Relations) -> None:
+    known = relations.known()
+    name = table.name if table.name in known else table.name.lower()
+    if name not in known or table.args.get("db"):
+        written = ".".join(part.name for part in table.parts)
+        raise relations.place.error_in(
+            text, _start(table), f"there is no input {written!r}", code="unknown_table",
+            hint=nearest(written, known),
+        )  # fmt: skip
+    target = known[name].name
+    if target != table.name:
+        if not table.alias:
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+        identifier = exp.to_identifier(target, quoted=True)
+        identifier.meta.update(table.this.meta)
+        table.set("this", identifier)
+
+
+def _own(column: exp.Column, relation: Relation, text: str, relations: Relations) -> None:
+    """Hold a column to be the relation's own, and write it as the relation spells it."""
+    if column.table.lower() in {relation.label, relation.name, "this"}:
+        column.set("table", None)
+    first = column.parts[0]  # of a.b where a is a struct: a
+    found = relation.find(first.name)
+    if found is None:
+        raise relations.place.error_in(
+            text, _start(first), f"{relation.label} has no column {first.name!r}",
+            code="unknown_column", hint=nearest(first.name, relation.columns),
+        )  # fmt: skip
+    first.replace(exp.to_identifier(found, quoted=True))
+
+
+def _start(node: exp.Expression) -> int:
+    """Where in the text a node begins, as far as it knows."""
+    places = [part.meta["start"] for part in node.walk() if "start" in part.meta]
+    return min(places, default=0)
+
+
+def _first_reference(text: str, name: str) -> int:
+    found = (m.start() for m in REFERENCE.finditer(text) if m[1].replace(".", "_") == name)
+    return next(found, 0)
+
+
+def _offset(text: str, line: Any, end: Any, word: str) -> int:
+    """The offset of a token that ends at a line and column, both from 1."""
+    if not isinstance(line, int) or not isinstance(end, int):
+        return 0
+    begin = sum(len(one) for one in text.splitlines(keepends=True)[: line - 1])
+    return max(0, begin + end - len(word))

@@ -1,0 +1,85 @@
+"""The names of types that options may use: plain words, and DuckDB's own names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from ropewalk.contracts.errors import nearest
+from ropewalk.process.relations import DIALECT, Relations
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WORDS = {
+    "string": "VARCHAR",
+    "text": "VARCHAR",
+    "integer": "BIGINT",
+    "int": "BIGINT",
+    "bigint": "BIGINT",
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "int16": "SMALLINT",
+    "smallint": "SMALLINT",
+    "number": "DOUBLE",
+    "float": "DOUBLE",
+    "double": "DOUBLE",
+    "float64": "DOUBLE",
+    "float32": "REAL",
+    "boolean": "BOOLEAN",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "TIMESTAMPTZ",
+    "timestamptz": "TIMESTAMPTZ",
+    "local_timestamp": "TIMESTAMP",
+    "binary": "BLOB",
+}
+DECIMAL = re.compile(r"decimal\(\s*\d+\s*,\s*\d+\s*\)", re.IGNORECASE)
+
+OUT = {
+    "HUGEINT": "BIGINT",
+    "UHUGEINT": "UBIGINT",
+    "BIGNUM": "VARCHAR",
+    "UUID": "VARCHAR",
+    "BIT": "VARCHAR",
+    "TIMESTAMP_S": "TIMESTAMP",
+    "TIMESTAMP_MS": "TIMESTAMP",
+    "TIMESTAMP_NS": "TIMESTAMP",
+    "TIMESTAMPTZ_NS": "TIMESTAMPTZ",
+}
+"""DuckDB's types that datasets do not have, and what they become: a value that does not fit is an error."""
+
+
+def data_type(word: str, relations: Relations) -> exp.DataType:
+    """The SQL type that a word in an option means: ``timestamp`` is an instant, ``integer`` has 64 bits."""
+    name = WORDS.get(word.strip().lower())
+    if name is None and DECIMAL.fullmatch(word.strip()) is None:
+        raise relations.place.error(
+            f"there is no type {word!r}", code="unknown_type", hint=nearest(word.lower(), WORDS)
+        )
+    try:
+        return exp.DataType.build(name or word, dialect=DIALECT)
+    except SqlglotError:
+        raise relations.place.error(f"there is no type {word!r}", code="unknown_type") from None
+
+
+def arrow_schema(columns: dict[str, str], relations: Relations) -> pa.Schema:
+    """The Arrow schema of columns with types in an option's words."""
+    made = [
+        exp.alias_(exp.cast(exp.null(), data_type(word, relations)), name, quoted=True)
+        for name, word in columns.items()
+    ]
+    text = exp.select(*made).limit(0).sql(DIALECT)
+    return relations.connection.sql(text).to_arrow_table().schema
+
+
+def plain(column: str, kind: str) -> exp.Expression:
+    """A column as datasets hold it."""
+    own = exp.column(column, quoted=True)
+    if kind not in OUT:
+        return own
+    return exp.alias_(exp.cast(own, OUT[kind], dialect=DIALECT), column, quoted=True)
