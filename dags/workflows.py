@@ -1,0 +1,15 @@
+"""The loader: every ``workflows/*.yaml`` becomes an Airflow dag of the file's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.sdk import get_parsing_context
+from ropewalk_airflow.dag import dag_of_file
+
+FOLDER = Path(__file__).parent / "workflows"
+wanted = get_parsing_context().dag_id  # a task's process needs its own dag alone
+
+for path in sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("*.yml")]):
+    if wanted is None or wanted == path.stem:
+        globals()[path.stem] = dag_of_file(path)

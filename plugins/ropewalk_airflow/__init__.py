@@ -1,0 +1,1 @@
+"""Ropewalk in Airflow: the only code that imports Airflow, and it imports nothing heavy."""

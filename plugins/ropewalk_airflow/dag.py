@@ -1,0 +1,206 @@
+"""Makes a DAG of a workflow, or of a file that is none: a DAG that says what is wrong with it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, Asset, BaseOperator, Param
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.workflow import Step, Workflow, WorkflowError, load
+from ropewalk.workflow.model import After
+from ropewalk.workflow.model import Param as Field
+
+from ropewalk_airflow.operator import StageOperator
+from ropewalk_airflow.timetable import WorkflowTimetable
+
+ACTIVE_RUNS = 8
+MAX_DELAY = timedelta(minutes=10)
+
+
+def dag_of_file(path: Path) -> DAG:
+    """The DAG of a workflow file; a bad file's is tagged ``invalid`` and says what is wrong."""
+    try:
+        return workflow_dag(load(path))
+    except WorkflowError as error:
+        return invalid_dag(path, error)
+
+
+def workflow_dag(workflow: Workflow) -> DAG:
+    """One task per step, each after those that it waits for."""
+    header = workflow.header
+    dag = DAG(
+        dag_id=workflow.name,
+        dag_display_name=workflow.name,
+        description=workflow.title,
+        doc_md=_text(workflow),
+        schedule=_schedule(workflow),
+        start_date=_midnight(workflow, header.start),
+        end_date=_midnight(workflow, header.end),
+        catchup=header.catchup,
+        max_active_runs=ACTIVE_RUNS,
+        params=_params(workflow),
+        tags={"ropewalk", *header.tags},
+        default_args=_default_args(workflow),
+    )
+    tasks = {step.name: _task(workflow, step, dag) for step in workflow.order()}
+    for step in workflow.steps.values():
+        tasks[step.name].set_upstream([tasks[name] for name in step.after])
+    _mark_end(workflow, dag)
+    return dag
+
+
+def _mark_end(workflow: Workflow, dag: DAG) -> None:
+    """Have the last task tell that the whole workflow has run, for those that are scheduled after it."""
+    leaves = dag.leaves
+    last = leaves[0] if len(leaves) == 1 else EmptyOperator(task_id="done", dag=dag)
+    if len(leaves) > 1:
+        last.set_upstream(leaves)
+    last.outlets = [*last.outlets, finished(workflow.name)]
+
+
+def finished(name: str) -> Asset:
+    """The asset that stands for a run of a workflow."""
+    return Asset(name=f"workflow.{name}", uri=f"ropewalk://workflow/{name}", group="ropewalk")
+
+
+def invalid_dag(path: Path, error: WorkflowError) -> DAG:
+    """A DAG of the file's name whose text and one failing task say what is wrong, and where."""
+    lines = "\n".join("- `" + str(problem).replace("`", "'") + "`" for problem in error.problems)
+    name = "".join(letter if letter.isalnum() or letter in "_-." else "_" for letter in path.stem)
+    dag = DAG(
+        dag_id=name,
+        description=f"{path.name} is not a workflow",
+        doc_md=f"### {html.escape(path.name)} cannot be run\n\n{lines}\n",
+        schedule=None,
+        tags={"ropewalk", "invalid"},
+    )
+    Refused(task_id="invalid", message=str(error), dag=dag)
+    return dag
+
+
+class Refused(BaseOperator):
+    """Fails with what is wrong with a workflow's file."""
+
+    def __init__(self, *, message: str, **more: Any) -> None:
+        super().__init__(**{"retries": 0, **more})
+        self.message = message
+
+    def execute(self, context: Any) -> None:  # noqa: ARG002 - Airflow's signature
+        """Fail."""
+        raise ConfigError(self.message)
+
+
+def _task(workflow: Workflow, step: Step, dag: DAG) -> StageOperator:
+    return StageOperator(
+        task_id=step.name,
+        workflow=workflow,
+        step=step,
+        dag=dag,
+        outlets=list(published(step)),
+        doc_md=step.description or None,
+        task_display_name=step.name,
+    )
+
+
+def published(step: Step) -> tuple[Asset, ...]:
+    """An asset per table that a store step publishes, by the names of its connection, schema and table."""
+    if step.stage != "store":
+        return ()
+    options: Mapping[str, Any] = step.do[0].options
+    place = f"{options.get('connection', 'results')}/{options.get('schema', step.do[0].plugin)}"
+    tables = options.get("tables") or {}
+    names = [tables.get(name, name) if isinstance(tables, Mapping) else name for name in step.needs]
+    return tuple(
+        Asset(
+            name=f"{place}/{name}".replace("/", "."),
+            uri=f"ropewalk://{place}/{name}",
+            group="ropewalk",
+        )
+        for name in names
+    )
+
+
+def _schedule(workflow: Workflow) -> Any:
+    schedule = workflow.header.schedule
+    if isinstance(schedule, After):
+        return [
+            Asset(name=f"workflow.{name}", uri=f"ropewalk://workflow/{name}")
+            for name in schedule.after
+        ]
+    if schedule is None or schedule in {"@once", "@continuous"}:
+        return schedule
+    return WorkflowTimetable(schedule, timezone=workflow.header.timezone)
+
+
+def _midnight(workflow: Workflow, day: date | None) -> datetime | None:
+    """The beginning of a day of the workflow's calendar, as Airflow wants it: with a zone of pendulum's."""
+    if day is None:
+        return None
+    return pendulum.datetime(day.year, day.month, day.day, tz=workflow.header.timezone)
+
+
+def _default_args(workflow: Workflow) -> dict[str, Any]:
+    retries = workflow.header.retries
+    exponential = retries.backoff == "exponential"
+    return {
+        "owner": workflow.header.owner,
+        "retries": retries.attempts,
+        "retry_delay": retries.delay,
+        **(
+            {"retry_exponential_backoff": True, "max_retry_delay": max(MAX_DELAY, retries.delay)}
+            if exponential
+            else {}
+        ),
+    }
+
+
+def _params(workflow: Workflow) -> dict[str, Param]:
+    """The trigger form: what the file declares, and the day and the refresh that every workflow has."""
+    header = workflow.header
+    found = {name: _param(field) for name, field in header.params.items()}
+    if header.partition is not None:
+        past = header.end is not None and header.end < datetime.now(UTC).date()
+        found["date"] = Param(
+            str(header.start) if past else None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description=f"The {header.partition} to run; where it is empty, the one of the run's own date.",
+            section="Run",
+        )
+    found["refresh"] = Param(
+        default=False,
+        type="boolean",
+        title="Read the sources again",
+        description="Also what has been read before is read anew.",
+        section="Run",
+    )
+    return found
+
+
+def _param(field: Field) -> Param:
+    schema: dict[str, Any] = {"type": "string" if field.type == "date" else field.type}
+    if field.type == "date":
+        schema["format"] = "date"
+    for name in ("title", "description", "minimum", "maximum", "enum", "pattern"):
+        if (value := getattr(field, name)) is not None:
+            schema[name] = value
+    return Param(field.default, **schema) if field.default is not None else Param(**schema)
+
+
+def _text(workflow: Workflow) -> str:
+    header = workflow.header
+    steps = "\n".join(
+        f"| {step.name} | {step.stage} | {', '.join(use.plugin for use in step.do)} | {', '.join(step.needs)} |"
+        for step in workflow.order()
+    )
+    return (
+        f"### {html.escape(workflow.title)}\n\n{html.escape(header.description)}\n\n"
+        f"From `{workflow.file.name}`.\n\n| step | stage | plugins | reads |\n|---|---|---|---|\n{steps}\n"
+    )

@@ -1,0 +1,250 @@
+"""The operator of a step: asks a stage to do it, waits a little in the worker, then in the triggerer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from ropewalk.contracts.errors import FatalError, Problem, RetryableError, error_of
+from ropewalk.contracts.models import (
+    DatasetRef,
+    Partition,
+    Report,
+    RunInfo,
+    State,
+    TaskRequest,
+    TaskStatus,
+    Use,
+)
+from ropewalk.contracts.plugins import STAGE_KIND, plugin
+from ropewalk.workflow import Step, Workflow, partition_of, partition_on, task_request
+from ropewalk.workflow.model import Header
+
+from ropewalk_airflow.hook import StageHook, connection_id
+from ropewalk_airflow.links import DatasetLink, ReportLink
+from ropewalk_airflow.retry import StageRetryPolicy
+from ropewalk_airflow.trigger import StageTrigger
+
+POLL = 2.0  # seconds between two looks at the log while the worker waits
+LEVELS = {"warning": "warning", "error": "error", "debug": "debug"}
+
+
+class StageOperator(BaseOperator):
+    """Has a stage do one step.
+
+    In a DAG made from a file, ``workflow`` and ``step`` say what. In a DAG written by hand::
+
+        flights = StageOperator(task_id="flights", stage="collect", do=[{"files": {"path": "data://f/*.csv"}}])
+        clean = StageOperator(task_id="clean", stage="process", do=[{"sql": "SELECT * FROM flights"}],
+                              inputs=["flights"])
+        flights >> clean
+
+    ``inputs`` are the ids of tasks whose data it reads. What a task leaves in XCom is a few hundred bytes:
+    the task's key, and references to its datasets.
+    """
+
+    operator_extra_links = (ReportLink(), DatasetLink())
+    ui_color = "#e8f1f5"
+
+    def __init__(
+        self,
+        *,
+        workflow: Workflow | None = None,
+        step: Step | None = None,
+        stage: str = "",
+        do: Sequence[Mapping[str, Any]] = (),
+        checks: Sequence[Mapping[str, Any]] = (),
+        inputs: Sequence[str] = (),
+        conn_id: str | None = None,
+        defer_after: float = 10.0,
+        **more: Any,
+    ) -> None:
+        super().__init__(**{"retry_policy": StageRetryPolicy(), **more})
+        self.workflow = workflow
+        self.step = step
+        self.stage = step.stage if step else stage
+        self.do = do
+        self.checks = checks
+        self.inputs = inputs
+        self.conn_id = conn_id or connection_id(self.stage)
+        self.defer_after = defer_after
+        self.report: Report | None = None
+        self._key: str | None = None
+        self._asker = ""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Submit the step, and wait for its end: here for ``defer_after`` seconds, then in the triggerer."""
+        request = self._request(context)
+        hook, self._asker = StageHook(self.conn_id), request.run.attempt
+        status = hook.submit(request)
+        self._key = status.key
+        self._say_submitted(request, status)
+        status, after = self._wait(hook, status)
+        if not status.state.ended:
+            self.defer(
+                trigger=StageTrigger(self.conn_id, status.key, self._asker, after),
+                method_name="execute_complete",
+            )
+        return self._finish(status, context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on after the triggerer: the rest of the log, and the report or the error."""
+        hook, self._key, self._asker = StageHook(self.conn_id), event["key"], str(context["ti"].id)
+        self._tell(hook, event["key"], event["after"])
+        return self._finish(hook.read(event["key"]), context)
+
+    def on_kill(self) -> None:
+        """Cancel the task at the stage, unless a newer try has asked for it."""
+        if self._key is not None:
+            StageHook(self.conn_id).cancel(self._key, self._asker)
+
+    def _request(self, context: Any) -> TaskRequest:
+        workflow, step = self._what(context)
+        told = {
+            task: self._told(context, task) for task in dict.fromkeys((*step.needs, *step.after))
+        }
+        return task_request(
+            workflow,
+            step,
+            run=run_info(context, workflow),
+            partition=partition_for(workflow, context),
+            params={name: context["params"][name] for name in workflow.header.params},
+            inputs={
+                task: DatasetRef.model_validate(value["outputs"]["data"])
+                for task, value in told.items()
+                if "data" in value["outputs"]
+            },
+            upstream={task: value["key"] for task, value in told.items()},
+            generation=generation(context),
+        )
+
+    def _what(self, context: Any) -> tuple[Workflow, Step]:
+        """The workflow and the step: the file's, or made of what a hand-written DAG gives."""
+        if self.workflow is not None and self.step is not None:
+            return self.workflow, self.step
+        step = Step(
+            name=self.task_id,
+            stage=self.stage,
+            do=tuple(_use(STAGE_KIND[self.stage], one) for one in self.do),
+            checks=tuple(_use("check", one) for one in self.checks),
+            needs=tuple(self.inputs),
+            after=tuple(self.upstream_task_ids) if self.stage == "present" else tuple(self.inputs),
+        )
+        header = Header(steps={step.name: {}})
+        name = context["dag_run"].dag_id
+        return Workflow(name, Path(), header, {step.name: step}), step
+
+    def _told(self, context: Any, task: str) -> dict[str, Any]:
+        """What an earlier task left in XCom."""
+        value = context["ti"].xcom_pull(task_ids=task)
+        if not isinstance(value, dict) or "key" not in value:
+            raise FatalError(f"task {task!r} left nothing that this step can read", code="no_xcom")
+        return value
+
+    def _wait(self, hook: StageHook, status: TaskStatus) -> tuple[TaskStatus, int]:
+        """The task's state after at most ``defer_after`` seconds, and the last log line that was told."""
+        deadline = time.monotonic() + self.defer_after
+        after = 0
+        while not status.state.ended and (left := deadline - time.monotonic()) > 0:
+            status = hook.read(status.key, wait=min(POLL, left))
+            after = self._tell(hook, status.key, after)
+        return status, after
+
+    def _tell(self, hook: StageHook, key: str, after: int) -> int:
+        """Write the stage's log lines into the task's log; the number of the last."""
+        for line in hook.lines(key, after):
+            getattr(self.log, LEVELS.get(line.level, "info"))("%s", line.text)
+            after = line.n
+        return after
+
+    def _say_submitted(self, request: TaskRequest, status: TaskStatus) -> None:
+        covers = f" for {request.partition.name}" if request.partition else ""
+        if status.reused:
+            self.log.info("Reused: run %s has done this already%s", status.reused, covers)
+        else:
+            self.log.info("Stage %s has task %s%s", self.stage, status.key[:12], covers)
+
+    def _finish(self, status: TaskStatus, context: Any) -> dict[str, Any]:
+        """What XCom keeps of a report; a task that failed raises its error."""
+        if status.state is State.SUCCEEDED and status.report is not None:
+            self.report = status.report
+            self._say_report(status.report)
+            outputs = {
+                name: ref.model_dump(mode="json") for name, ref in status.report.outputs.items()
+            }
+            self._remember_links(status.report, context)
+            return {"key": status.key, "outputs": outputs}
+        if status.state is State.CANCELLED:
+            raise RetryableError("the task was cancelled at the stage", code="cancelled")
+        raise error_of(status.error or Problem(detail="the stage gave no reason", retryable=True))
+
+    def _say_report(self, report: Report) -> None:
+        rows = report.rows
+        counts = {"out": rows.out, "quarantined": rows.quarantined, **rows.dropped}
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        self.log.info("Rows: in %s; %s", f"{sum(rows.inputs.values()):,}", told or "none out")
+        for check in report.checks:
+            say = self.log.info if check.status == "passed" else self.log.warning
+            say("Check %s: %s %s", check.check, check.status, check.detail)
+        for target in report.published:
+            self.log.info(
+                "Published %s rows to %s (%s)", f"{target.rows:,}", target.target, target.mode
+            )
+
+    def _remember_links(self, report: Report, context: Any) -> None:
+        """Leave what the extra links show."""
+        context["ti"].xcom_push(
+            key="ropewalk", value=json.dumps({"outputs": sorted(report.outputs)})
+        )
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """OpenLineage's datasets and facets of the report."""
+        from ropewalk_airflow.lineage import lineage_of
+
+        return lineage_of(self.report, str(task_instance.dag_id)) if self.report else None
+
+
+def run_info(context: Any, workflow: Workflow) -> RunInfo:
+    """The run that asks. ``requested`` is when it was started, or started again by a clear: later wins."""
+    run, ti = context["dag_run"], context["ti"]
+    started = run.start_date or run.run_after
+    return RunInfo(
+        id=run.run_id,
+        requested=int(started.timestamp() * 1_000_000),
+        title=workflow.title,
+        attempt=str(ti.id),
+    )
+
+
+def partition_for(workflow: Workflow, context: Any) -> Partition | None:
+    """The partition of a run: the day its form names, else its data interval's, else that of its moment."""
+    run = context["dag_run"]
+    if workflow.header.partition is None:
+        return partition_of(workflow, run.run_after)
+    asked = (run.conf or {}).get("date")
+    if asked:
+        return partition_on(workflow, date.fromisoformat(str(asked)[:10]))
+    return partition_of(workflow, run.data_interval_start or run.logical_date or run.run_after)
+
+
+def generation(context: Any) -> str:
+    """What makes a collect step read anew: a clear of the task, which a retry is not; or a refresh.
+
+    Airflow adds the retries to ``max_tries`` whenever a task is cleared, and at no other time.
+    """
+    ti, run = context["ti"], context["dag_run"]
+    cleared = max(0, int(ti.max_tries) - int(ti.task.retries or 0))
+    asked = bool((run.conf or {}).get("refresh"))
+    return f"{run.run_id}/{cleared}" if asked or cleared else "0"
+
+
+def _use(kind: str, given: Mapping[str, Any]) -> Use:
+    """A plugin with its options, as a hand-written DAG gives them: ``{"files": {"path": …}}``."""
+    ((name, options),) = given.items()
+    found = plugin(kind, name)
+    return Use(plugin=name, version=found.version, options=found.mapping(options))

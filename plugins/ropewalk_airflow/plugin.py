@@ -1,0 +1,32 @@
+"""What Airflow finds: the timetable, the links, and the report of a run as a tab behind Airflow's own login."""
+
+from __future__ import annotations
+
+from airflow.plugins_manager import AirflowPlugin
+
+from ropewalk_airflow.links import DatasetLink, ReportLink
+from ropewalk_airflow.timetable import WorkflowTimetable
+from ropewalk_airflow.web import application
+
+
+class RopewalkPlugin(AirflowPlugin):
+    """Ropewalk's parts of Airflow."""
+
+    name = "ropewalk"
+    timetables = [WorkflowTimetable]
+    operator_extra_links = [ReportLink(), DatasetLink()]
+    fastapi_apps = [{"app": application(), "url_prefix": "/ropewalk", "name": "Ropewalk"}]
+    external_views = [
+        {
+            "name": "Report",
+            "href": "/ropewalk/report/{DAG_ID}/{RUN_ID}/",
+            "destination": "dag_run",
+            "url_route": "ropewalk_report",
+        },
+        {
+            "name": "Reports",
+            "href": "/ropewalk/report/{DAG_ID}/",
+            "destination": "dag",
+            "url_route": "ropewalk_reports",
+        },
+    ]

@@ -1,0 +1,46 @@
+"""The timetable of a workflow: the run of a day covers that day, by the workflow's own calendar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
+from airflow.timetables.interval import CronDataIntervalTimetable
+from pendulum import DateTime
+
+
+class WorkflowTimetable(CronDataIntervalTimetable):
+    """Data intervals by a cron expression; a bound that is a bare date means that date in the workflow's zone.
+
+    ``airflow backfill create --from-date 2013-01-01 --to-date 2013-01-31`` reads its dates as midnights in
+    UTC. Airflow gives such bounds their local meaning for partitioned timetables; for a zone west of UTC it
+    would otherwise leave out the last day here, and for one east of it the first.
+    """
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """The next run within the bounds."""
+        local = replace_bounds(restriction, self._timezone)
+        return super().next_dagrun_info(
+            last_automated_data_interval=last_automated_data_interval, restriction=local
+        )
+
+
+def replace_bounds(restriction: TimeRestriction, zone: Any) -> TimeRestriction:
+    """The restriction with bare dates as midnights of the zone."""
+    return TimeRestriction(
+        earliest=_local(restriction.earliest, zone),
+        latest=_local(restriction.latest, zone),
+        catchup=restriction.catchup,
+    )
+
+
+def _local(moment: DateTime | None, zone: Any) -> DateTime | None:
+    """A midnight in UTC as the same date's midnight in the zone; any other moment as it is."""
+    if moment is None:
+        return None
+    read = moment.in_timezone("UTC")
+    if (read.hour, read.minute, read.second, read.microsecond) != (0, 0, 0, 0):
+        return moment
+    return DateTime(read.year, read.month, read.day, tzinfo=zone).in_timezone("UTC")
