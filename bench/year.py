@@ -1,0 +1,80 @@
+"""(a) `flights_year` through five services, without Airflow, against the same as one script.
+
+Ours collects from files, a paged API and a database, checks, quarantines, publishes in one transaction
+and draws a report; every time all of it, since the workflow goes by another name each time.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import psycopg
+from ropewalk.contracts.models import Report, RunInfo
+from ropewalk.workflow import Step, Workflow, load, task_request
+from ropewalk.workflow.partitions import whole
+
+from bench.clock import Run, alternate
+from bench.options import Options
+from bench.rivals import with_duckdb, with_pandas
+from bench.stack import Stack, stack
+from bench.table import Figure
+
+TITLE = "(a) flights_year: 336,776 flights, joined, aggregated, published"
+FILE = Path(__file__).parents[1] / "dags" / "workflows" / "flights_year.yaml"
+RIVALS = {"by_duckdb": with_duckdb, "by_pandas": with_pandas}
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Measures all three on one Postgres."""
+    workflow = load(FILE)
+    with stack(options.folder, demo=True) as running:
+        with psycopg.connect(running.dsn) as session:
+            for schema in RIVALS:
+                session.execute(f"CREATE SCHEMA {schema}")
+        scripts = {
+            name: partial(script, running.data, running.dsn, name)
+            for name, script in RIVALS.items()
+        }
+        rivals: dict[str, Run] = {"ours": partial(through_stages, running, workflow), **scripts}
+        taken = alternate(options.console, rivals, options.rounds)
+    yield Figure("five services", taken["ours"], "one DuckDB script", taken["by_duckdb"], 2.5)
+    yield Figure(
+        "five services", taken["ours"], "pandas, to_sql", taken["by_pandas"], 4, sense="at least"
+    )
+
+
+def through_stages(running: Stack, workflow: Workflow) -> dict[str, Report]:
+    """All steps, each as soon as what it waits for is done: the report of each."""
+    named = replace(workflow, name=f"year_{secrets.token_hex(4)}")
+    done: dict[str, Report] = {}
+    graph = TopologicalSorter({step.name: step.after for step in workflow.steps.values()})
+    graph.prepare()
+    pending: dict[Future[Report], str] = {}
+    with ThreadPoolExecutor(len(workflow.steps)) as pool:
+        while graph.is_active():
+            for name in graph.get_ready():
+                task = pool.submit(_do, running, named, workflow.steps[name], dict(done))
+                pending[task] = name
+            for task in wait(pending, return_when=FIRST_COMPLETED).done:
+                name = pending.pop(task)
+                done[name] = task.result()
+                graph.done(name)
+    return done
+
+
+def _do(running: Stack, workflow: Workflow, step: Step, done: dict[str, Report]) -> Report:
+    request = task_request(
+        workflow,
+        step,
+        run=RunInfo(id=workflow.name),
+        partition=whole(workflow),
+        inputs={name: report.output for name, report in done.items() if report.output},
+        upstream={name: report.key for name, report in done.items()},
+    )
+    return running.stages[step.stage].do(request)
