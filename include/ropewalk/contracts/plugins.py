@@ -97,9 +97,10 @@ class Plugin:
         return (self.module.__doc__ or "").strip().splitlines()[0]
 
     def inputs(self, options: Any) -> list[str]:
-        """The steps that the options name as inputs: what the module's ``inputs(options)`` finds, if it has one."""
+        """The steps that the options name as inputs: what the module's ``inputs(options)`` finds, and ``of``."""
         found: list[str] = getattr(self.module, "inputs", lambda _: [])(options)
-        return found
+        of: str | None = getattr(options, "of", None) if self.kind == "transform" else None
+        return [of, *found] if of else found
 
     @property
     def options(self) -> type[PluginOptions]:

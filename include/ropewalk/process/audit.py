@@ -72,7 +72,7 @@ def audited(relations: Relations, result: Relation, checks: Iterable[Used], step
     _enter(relations, final)
     asked = list(_ask(relations, whole, checks, step))
     tags, flags = list(_judges(asked, aside=True)), list(_judges(asked, aside=False))
-    query = _tagged(relations, final, tags, flags) if tags or flags else final.everything
+    query = _tagged(final, tags, flags) if tags or flags else final.everything
     if not tags and not flags:
         query = relations.ctes.pop(final.name)
     kept = _kept(relations, whole, asked)
@@ -137,9 +137,7 @@ def _key_rule(check: Check) -> Rule:
     return Rule(exp.false(), reason, column)
 
 
-def _tagged(
-    relations: Relations, final: Relation, tags: list[Judge], flags: list[Judge]
-) -> exp.Query:
+def _tagged(final: Relation, tags: list[Judge], flags: list[Judge]) -> exp.Query:
     """The rows, tagged step by step: rules in one expression, then one window per key."""
     tag, reason, row = (_unused(name, final) for name in ("rule", "reason", "row"))
     marks = [exp.column(_flag(i, final), quoted=True) for i in range(len(flags))]
@@ -165,7 +163,7 @@ def _is_key(judge: Judge) -> bool:
     return judge.rule not in judge.asked.check.rules
 
 
-def _first(tags: list[Judge]) -> exp.Expression:
+def _first(tags: list[Judge]) -> exp.Expr:
     """The number of the first rule that a row fails, null where it fails none."""
     case = exp.Case()
     for number, judge in enumerate(tags, start=1):
@@ -195,14 +193,14 @@ def _numbered(
     return exp.select(replaced).from_(inner.subquery(f"numbered_{number}"))
 
 
-def _reasons(tags: list[Judge], tag: str) -> exp.Expression:
+def _reasons(tags: list[Judge], tag: str) -> exp.Expr:
     case = exp.Case(this=exp.column(tag, quoted=True))
     for number, judge in enumerate(tags, start=1):
         case = case.when(exp.Literal.number(number), judge.rule.reason.copy())
     return case
 
 
-def _json(final: Relation, tag: str) -> exp.Expression:
+def _json(final: Relation, tag: str) -> exp.Expr:
     """The row as JSON, made only for rows that are set aside."""
     pairs = [
         exp.PropertyEQ(this=exp.Literal.string(name), expression=exp.column(name, quoted=True))

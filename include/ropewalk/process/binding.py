@@ -102,7 +102,8 @@ def _unknown(
     if not offered or any(found is None for found in offered):
         return None
     valid = {each for found in offered if found for each in found[1]}
-    own = {each.alias for each in scope.expression.selects if each.alias}
+    selects = scope.expression.selects if isinstance(scope.expression, exp.Query) else []
+    own = {each.alias for each in selects if each.alias}
     if column.name.casefold() in {each.casefold() for each in valid | own}:
         return None
     who = " or ".join(found[0] for found in offered if found)

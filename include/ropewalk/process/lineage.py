@@ -22,11 +22,10 @@ def trace(
     Where sqlglot cannot tell, a column is taken to come from those of its name.
     """
     scope = _scope(query, relations)
-    if scope is None or len(scope.expression.named_selects) != len(columns):
+    if scope is None or len(_selects(scope)) != len(columns):
         return {column: _namesakes(query, relations, column) for column in columns}
     tracer = _Tracer(scope, relations)
-    names = scope.expression.named_selects
-    return {column: tracer.output(scope, i, names[i]) for i, column in enumerate(columns)}
+    return {column: tracer.output(scope, index) for index, column in enumerate(columns)}
 
 
 def used(query: exp.Query, relations: Mapping[str, Relation], name: str) -> set[str]:
@@ -46,7 +45,7 @@ def used(query: exp.Query, relations: Mapping[str, Relation], name: str) -> set[
 
 
 def _scope(query: exp.Query, relations: Mapping[str, Relation]) -> Scope | None:
-    schema = {
+    schema: dict[str, object] = {
         name: {column.lower(): "unknown" for column in relation.columns}
         for name, relation in relations.items()
     }
@@ -64,6 +63,11 @@ def _scope(query: exp.Query, relations: Mapping[str, Relation]) -> Scope | None:
     return build_scope(qualified)
 
 
+def _selects(scope: Scope) -> list[str]:
+    """The names of a scope's output columns; none where it is no query (``unnest``)."""
+    return scope.expression.named_selects if isinstance(scope.expression, exp.Query) else []
+
+
 def _namesakes(
     query: exp.Query, relations: Mapping[str, Relation], column: str
 ) -> frozenset[Source]:
@@ -77,34 +81,30 @@ class _Tracer:
 
     def __init__(self, root: Scope, relations: Mapping[str, Relation]) -> None:
         self.relations = relations
-        self.known: dict[tuple[int, str], frozenset[Source]] = {}
+        self.known: dict[tuple[int, int], frozenset[Source]] = {}
         self.owners: dict[int, Scope] = {}
         for scope in root.traverse():
             for column in scope.columns:
                 if column.table in scope.sources:
                     self.owners[id(column)] = scope
 
-    def output(self, scope: Scope, index: int, name: str) -> frozenset[Source]:
+    def output(self, scope: Scope, index: int) -> frozenset[Source]:
         """The sources of a scope's output column."""
-        key = (id(scope), name)
+        key = (id(scope), index)
         if key not in self.known:
             self.known[key] = NOTHING  # a recursive query meets itself here
-            self.known[key] = self._output(scope, index, name)
+            self.known[key] = self._output(scope, index)
         return self.known[key]
 
-    def _output(self, scope: Scope, index: int, name: str) -> frozenset[Source]:
+    def _output(self, scope: Scope, index: int) -> frozenset[Source]:
         if scope.set_operation_scopes:
-            parts = [
-                self.output(part, index, part.expression.named_selects[index])
-                for part in scope.set_operation_scopes
-            ]
-            return NOTHING.union(*parts)
+            return NOTHING.union(*(self.output(part, index) for part in scope.set_operation_scopes))
         if not isinstance(scope.expression, exp.Query):
             return self._made_from(scope.expression)
         selects = scope.expression.selects
         return self._made_from(selects[index]) if index < len(selects) else NOTHING
 
-    def _made_from(self, expression: exp.Expression) -> frozenset[Source]:
+    def _made_from(self, expression: exp.Expr) -> frozenset[Source]:
         columns = expression.find_all(exp.Column)
         return NOTHING.union(*(self._column(column) for column in columns))
 
@@ -115,11 +115,8 @@ class _Tracer:
             return self._leaf(source, column.name)
         if source is None:
             return NOTHING
-        names = (
-            source.expression.named_selects if hasattr(source.expression, "named_selects") else []
-        )
-        index = names.index(column.name) if column.name in names else 0
-        return self.output(source, index, column.name)
+        names = _selects(source)
+        return self.output(source, names.index(column.name) if column.name in names else 0)
 
     def _leaf(self, table: exp.Table, column: str) -> frozenset[Source]:
         relation = self.relations.get(table.name)

@@ -29,7 +29,7 @@ class Place:
         """An error at a character of an option's SQL; its detail says where in the SQL that is."""
         line = text.count("\n", 0, offset)
         column = offset - (text.rfind("\n", 0, offset) + 1)
-        where = f" at line {line + 1}, column {column + 1} of the SQL"
+        where = f" at line {line + 1}, column {column + 1} of the SQL" if "\n" in text else ""
         return ConfigError(
             detail + where, code=code, hint=hint, **self._parts(self._inside(text, line, column))
         )

@@ -41,14 +41,15 @@ def _function(code: str) -> Callable[..., Any]:
     except Exception as error:
         detail = f"{type(error).__name__}: {error}{_line(error)}"
         raise FatalError(f"the python transform failed: {detail}", code="python") from error
-    function = names.get("transform")
+    function: Any = names.get("transform")
     if not callable(function):
         raise ConfigError(
             "the code defines no function transform",
             code="python",
             hint="write def transform(data): …",
         )
-    return function
+    made: Callable[..., Any] = function
+    return made
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

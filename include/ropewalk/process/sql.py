@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.optimizer.scope import traverse_scope
 
-from ropewalk.contracts.errors import nearest
-from ropewalk.contracts.template import REFERENCE, bind
+from ropewalk.contracts.errors import ConfigError, nearest
+from ropewalk.contracts.template import REFERENCE, bind, references
 from ropewalk.kernel.duck import BOUND_TYPES
+from ropewalk.process.place import Place
 from ropewalk.process.relations import DIALECT, Relation, Relations
-
-if TYPE_CHECKING:
-    from ropewalk.contracts.models import Scalar
 
 WRITES = (exp.DML, exp.DDL, exp.Into, exp.Command, exp.Copy, exp.Drop, exp.Pragma, exp.Set)
 TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries, exp.Values)
@@ -29,12 +28,8 @@ REFUSED = frozenset(
 
 def select(text: str, relations: Relations) -> exp.Query:
     """A user's SELECT over the relations' names, its tables replaced by what they are at this moment."""
-    query = _parsed(text, relations)
-    if not isinstance(query, exp.Query) or isinstance(query, exp.Values):
-        raise relations.place.error_in(
-            text, 0, "this is not a SELECT", code="not_a_select", hint="write one SELECT"
-        )
-    _refuse(query, text, relations)
+    relations.parameters |= bind(text, relations.values)[1]
+    query = _query(text, relations.place)
     for table in list(_outside_tables(query)):
         _replace(table, text, relations)
     return query
@@ -42,13 +37,14 @@ def select(text: str, relations: Relations) -> exp.Query:
 
 def expression(text: str, relation: Relation, relations: Relations) -> exp.Condition:
     """A user's condition or value over one relation's columns."""
-    parsed = _parsed(text, relations)
+    relations.parameters |= bind(text, relations.values)[1]
+    parsed = _parsed(text, relations.place)
     if not isinstance(parsed, exp.Condition) or parsed.find(exp.Query):
         raise relations.place.error_in(
             text, 0, "this is not one expression", code="not_an_expression",
             hint="write a condition over the columns; for a SELECT use the transform sql",
         )  # fmt: skip
-    _refuse(parsed, text, relations)
+    _refuse(parsed, text, relations.place)
     holder = exp.Paren(this=parsed)
     for column in list(parsed.find_all(exp.Column)):
         _own(column, relation, text, relations)
@@ -57,15 +53,9 @@ def expression(text: str, relation: Relation, relations: Relations) -> exp.Condi
 
 
 def tables(text: str) -> list[str]:
-    """The tables that a SELECT reads and does not make itself, in the order of its text; none where it is broken."""
-    try:
-        query = sqlglot.parse_one(REFERENCE.sub("NULL", text), dialect=DIALECT)
-    except (ParseError, TokenError):
-        return []
-    if not isinstance(query, exp.Query):
-        return []
-    found = sorted(_outside_tables(query), key=_start)
-    return list(dict.fromkeys(table.name for table in found if table.name))
+    """The inputs that a user's SELECT reads, in the order of its text; ConfigError where it is not allowed."""
+    found = sorted(_outside_tables(_query(text, Place())), key=_start)
+    return [name for name in dict.fromkeys(table.name for table in found) if name != "this"]
 
 
 def looks_like_select(text: str) -> bool:
@@ -74,93 +64,104 @@ def looks_like_select(text: str) -> bool:
     return bool(words) and words[0].upper() in {"SELECT", "WITH", "FROM"}
 
 
-def _parsed(text: str, relations: Relations) -> exp.Expression:
-    placed, parameters = _bound(text, relations.values)
+def _query(text: str, place: Place) -> exp.Query:
+    query = _parsed(text, place)
+    if not isinstance(query, exp.Query) or isinstance(query, exp.Values):
+        raise place.error_in(
+            text, 0, "this is not a SELECT", code="not_a_select", hint="write one SELECT"
+        )
+    _refuse(query, text, place)
+    return query
+
+
+def _parsed(text: str, place: Place) -> exp.Expr:
+    placed = _placed(text)
     try:
         statements = [one for one in sqlglot.parse(placed, dialect=DIALECT) if one is not None]
     except ParseError as error:
-        first = error.errors[0]
-        offset = _offset(placed, first.get("line"), first.get("col"), str(first.get("highlight")))
-        said = str(first.get("description")).rstrip(".")
-        near = f" near {first['highlight']!r}" if first.get("highlight") else ""
-        raise relations.place.error_in(
-            text, offset, f"this is not SQL: {said}{near}", code="sql_syntax"
-        ) from None
+        raise _not_sql(error, text, placed, place) from None
     except TokenError as error:
         said = str(error).splitlines()[0]
-        raise relations.place.error_in(
-            text, 0, f"this is not SQL: {said}", code="sql_syntax"
-        ) from None
+        raise place.error_in(text, 0, f"this is not SQL: {said}", code="sql_syntax") from None
     if len(statements) != 1 or isinstance(statements[0], exp.Block):
-        raise relations.place.error_in(
+        raise place.error_in(
             text, 0, "this is not one statement", code="not_a_select", hint="write one SELECT"
         )
-    relations.parameters |= parameters
-    return _typed(statements[0], parameters, text, relations)
+    return _typed(statements[0], text, place)
 
 
-def _bound(text: str, values: Any) -> tuple[str, dict[str, Scalar]]:
+def _not_sql(error: ParseError, text: str, placed: str, place: Place) -> ConfigError:
+    first = error.errors[0] if error.errors else {}
+    word = str(first.get("highlight") or "")
+    said = str(first.get("description") or error).rstrip(".")
+    near = f" near {word!r}" if word else ""
+    offset = _offset(placed, first.get("line"), first.get("col"), word)
+    return place.error_in(text, offset, f"this is not SQL: {said}{near}", code="sql_syntax")
+
+
+def _placed(text: str) -> str:
     """The text with each reference as a parameter that takes as many characters: no place in it moves."""
-    _, parameters = bind(text, values)
-    placed = REFERENCE.sub(lambda m: f"${m[1].replace('.', '_')}".ljust(len(m[0])), text)
-    return placed, parameters
+    list(references(text))
+    return REFERENCE.sub(lambda match: _parameter(match).ljust(len(match[0])), text)
 
 
-def _typed(
-    parsed: exp.Expression, parameters: dict[str, Scalar], text: str, relations: Relations
-) -> exp.Expression:
-    """The partition's bounds as instants; only bound parameters, and all of them outside quotes."""
+def _parameter(match: re.Match[str]) -> str:
+    return "$" + match[1].replace(".", "_")
+
+
+def _typed(parsed: exp.Expr, text: str, place: Place) -> exp.Expr:
+    """The partition's bounds as instants; only parameters that are bound, and all of them outside quotes."""
     found = list(parsed.find_all(exp.Placeholder))
+    bound = {_parameter(match)[1:]: match.start() for match in REFERENCE.finditer(text)}
     for node in found:
-        if node.name not in parameters:
-            raise relations.place.error(
-                f"the SQL has a parameter {node.sql(DIALECT)!r} of its own",
+        if node.name not in bound:
+            raise place.error(
+                f"the SQL has a parameter {node.sql(DIALECT)} of its own",
                 code="parameter",
                 hint="write {{ params.name }}",
             )
-    for name in parameters.keys() - {node.name for node in found}:
-        raise relations.place.error_in(
-            text, _first_reference(text, name), "a {{ … }} stands inside quotes",
+    for name in bound.keys() - {node.name for node in found}:
+        raise place.error_in(
+            text, bound[name], "a {{ … }} stands inside quotes or a comment",
             code="quoted_reference", hint="write it without quotes: it is bound as a value",
         )  # fmt: skip
     holder = exp.Tuple(expressions=[parsed])
     for node in found:
         if node.name in BOUND_TYPES:
             node.replace(exp.cast(node.copy(), BOUND_TYPES[node.name], dialect=DIALECT))
-    whole: exp.Expression = holder.expressions[0]
-    whole.pop()
-    return whole
+    whole: exp.Expr = holder.expressions[0]
+    return whole.pop()
 
 
-def _refuse(parsed: exp.Expression, text: str, relations: Relations) -> None:
+def _refuse(parsed: exp.Expr, text: str, place: Place) -> None:
     """Refuse what writes, what reads other things than the step's relations, and what is different each time."""
     for node in parsed.walk():
         if isinstance(node, WRITES):
-            raise relations.place.error_in(
+            raise place.error_in(
                 text, _start(node), f"{node.key.upper()} is not allowed", code="not_a_select",
                 hint="a transform only reads: write one SELECT",
             )  # fmt: skip
         if isinstance(node, exp.Table) and isinstance(node.this, exp.Func):
-            _refuse_table_function(node, text, relations)
+            _refuse_table_function(node, text, place)
         if isinstance(node, FICKLE) or (
             isinstance(node, exp.Func) and _function_name(node) in REFUSED
         ):
-            raise relations.place.error_in(
+            raise place.error_in(
                 text, _start(node), f"the function {_function_name(node)} is not allowed",
                 code="forbidden_function", hint="a step's result must follow from its inputs alone",
             )  # fmt: skip
 
 
-def _refuse_table_function(node: exp.Table, text: str, relations: Relations) -> None:
+def _refuse_table_function(node: exp.Table, text: str, place: Place) -> None:
     if not isinstance(node.this, TABLE_FUNCTIONS):
-        raise relations.place.error_in(
+        raise place.error_in(
             text, _start(node), f"the function {_function_name(node.this)} is not allowed",
             code="forbidden_function",
             hint="SQL reads the step's inputs; files and databases are read by a collect step",
         )  # fmt: skip
 
 
-def _function_name(node: exp.Expression) -> str:
+def _function_name(node: exp.Expr) -> str:
     if isinstance(node, exp.Anonymous):
         return node.name.lower()
     return node.sql_name().lower() if isinstance(node, exp.Func) else node.key
@@ -171,9 +172,10 @@ def _outside_tables(query: exp.Query) -> Iterator[exp.Table]:
     seen: set[int] = set()
     for scope in traverse_scope(query):
         for source in scope.sources.values():
-            fresh = isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
-            if fresh and id(source) not in seen:
-                seen.add(id(source))
+            if not isinstance(source, exp.Table) or id(source) in seen:
+                continue
+            seen.add(id(source))
+            if isinstance(source.this, exp.Identifier):
                 yield source
 
 
@@ -209,7 +211,7 @@ def _own(column: exp.Column, relation: Relation, text: str, relations: Relations
     first.replace(exp.to_identifier(found, quoted=True))
 
 
-def _start(node: exp.Expression) -> int:
+def _start(node: exp.Expr) -> int:
     """Where in the text a node begins, as far as it knows."""
     places = [part.meta["start"] for part in node.walk() if "start" in part.meta]
     return min(places, default=0)

@@ -77,7 +77,7 @@ def arrow_schema(columns: dict[str, str], relations: Relations) -> pa.Schema:
     return relations.connection.sql(text).to_arrow_table().schema
 
 
-def plain(column: str, kind: str) -> exp.Expression:
+def plain(column: str, kind: str) -> exp.Expr:
     """A column as datasets hold it."""
     own = exp.column(column, quoted=True)
     if kind not in OUT:

@@ -52,7 +52,7 @@ class StepReader:
             stage=word,
             do=tuple(do),
             checks=tuple(checks),
-            needs=tuple(dict.fromkeys([*named, *needs, *checked])),
+            needs=tuple(dict.fromkeys([*named, *needs, *(one for one in checked if one != name)])),
             max_quarantined=self._limit(path, body),
             timeout=self._timeout(path, body),
             description=str(body.get("description") or ""),

@@ -30,7 +30,7 @@ def check(options: Options, this: Relation, relations: Relations) -> Check:
     name = relations.column(this, options.column)
     column = exp.column(name, quoted=True)
     low, high = (_bound(value, this.columns[name]) for value in (options.min, options.max))
-    outside = [column < low] if low is not None else []
+    outside: list[exp.Expr] = [column < low] if low is not None else []
     outside += [column > high] if high is not None else []
     claim = _claim(options)
     shown = exp.cast(column.copy(), "VARCHAR")
@@ -43,7 +43,7 @@ def check(options: Options, this: Relation, relations: Relations) -> Check:
     return Check(f"{name} {claim}", [name], [rule])
 
 
-def _bound(value: Bound | None, kind: str) -> exp.Expression | None:
+def _bound(value: Bound | None, kind: str) -> exp.Expr | None:
     if value is None:
         return None
     literal = exp.convert(value)

@@ -25,7 +25,7 @@ class Options(CheckOptions):
 def check(options: Options, this: Relation, relations: Relations) -> Check:  # noqa: ARG001
     """Neither too few rows nor too many."""
     rows = exp.Count(this=exp.Star())
-    outside = [rows < options.min] if options.min is not None else []
+    outside: list[exp.Expr] = [rows < options.min] if options.min is not None else []
     outside += [rows.copy() > options.max] if options.max is not None else []
     text = exp.cast(rows.copy(), "VARCHAR")
     query = exp.select(

@@ -9,7 +9,7 @@ from sqlglot import exp
 from ropewalk.contracts.plugins import CheckOptions
 from ropewalk.contracts.template import SqlText
 from ropewalk.process.relations import Check, Relation, Relations, Rule
-from ropewalk.process.sql import looks_like_select
+from ropewalk.process.sql import looks_like_select, tables
 
 LONG = 120
 
@@ -25,6 +25,11 @@ class Options(CheckOptions):
 
     query: SqlText
     message: str | None = None
+
+
+def inputs(options: Options) -> list[str]:
+    """The steps that a SELECT reads besides the one whose result it judges."""
+    return tables(options.query) if looks_like_select(options.query) else []
 
 
 def check(options: Options, this: Relation, relations: Relations) -> Check:

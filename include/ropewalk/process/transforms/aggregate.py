@@ -17,7 +17,7 @@ CARDINALITY = "n:1"
 class Options(TransformOptions):
     """``columns: {flights: count(*), mean_delay: avg(dep_delay)}``; without ``by`` the whole is one group."""
 
-    by: list[str] = []
+    by: list[str] = Field(default_factory=list)
     columns: Annotated[dict[str, str], Sql()] = Field(min_length=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import TransformOptions
@@ -21,8 +22,8 @@ class Options(TransformOptions):
 
     shorthand: ClassVar[str | None] = "by"
 
-    by: list[str] = []
-    order_by: list[str] = []
+    by: list[str] = Field(default_factory=list)
+    order_by: list[str] = Field(default_factory=list)
     keep: Literal["first", "last"] = "first"
 
 

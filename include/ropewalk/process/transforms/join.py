@@ -23,7 +23,12 @@ class Options(TransformOptions):
     input: str
     by: list[str] | dict[str, str] = Field(min_length=1)
     how: Literal["left", "inner", "semi", "anti"] = "left"
-    columns: list[str] = []
+    columns: list[str] = Field(default_factory=list)
+
+
+def inputs(options: Options) -> list[str]:
+    """The step whose columns are added."""
+    return [options.input]
 
 
 def transform(options: Options, this: Relation, relations: Relations) -> exp.Query:
@@ -68,7 +73,9 @@ def _of(alias: str, name: str) -> exp.Column:
 
 
 def _as(relation: Relation, alias: str) -> exp.Table:
-    return exp.alias_(relation.table, alias, table=True, quoted=True)
+    table = relation.table
+    table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+    return table
 
 
 def _all() -> exp.Column:

@@ -24,7 +24,7 @@ class Options(TransformOptions):
     code: Annotated[str, Sql()]  # braces in it are Python's own
     returns: dict[str, str] = Field(min_length=1)
     engine: Literal["pandas", "arrow"] = "pandas"
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
 
 
 def transform(options: Options, this: Relation, relations: Relations) -> Computed:  # noqa: ARG001

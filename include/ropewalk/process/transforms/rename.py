@@ -28,6 +28,6 @@ def transform(options: Options, this: Relation, relations: Relations) -> exp.Que
     return exp.select(*made).from_(this.table)
 
 
-def _named(column: str, name: str) -> exp.Expression:
+def _named(column: str, name: str) -> exp.Expr:
     own = exp.column(column, quoted=True)
     return own if name == column else exp.alias_(own, name, quoted=True)

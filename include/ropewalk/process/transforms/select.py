@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import TransformOptions
@@ -18,8 +18,8 @@ class Options(TransformOptions):
 
     shorthand: ClassVar[str | None] = "columns"
 
-    columns: list[str] = []
-    exclude: list[str] = []
+    columns: list[str] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one(self) -> Options:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from ropewalk.contracts.plugins import TransformOptions
 from ropewalk.contracts.template import SqlText
 from ropewalk.process.relations import Relation, Relations, Result
+from ropewalk.process.sql import tables
 
 
 class Options(TransformOptions):
@@ -15,6 +16,11 @@ class Options(TransformOptions):
     shorthand: ClassVar[str | None] = "query"
 
     query: SqlText
+
+
+def inputs(options: Options) -> list[str]:
+    """The steps that the query reads."""
+    return tables(options.query)
 
 
 def transform(options: Options, this: Relation, relations: Relations) -> Result:  # noqa: ARG001
