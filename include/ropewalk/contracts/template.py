@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel
 
@@ -58,12 +58,21 @@ def render_options(
     cls: type[BaseModel], options: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Any:
     """Options with references replaced, but for the fields of ``cls`` that hold SQL."""
-    sql = {
+    sql = sql_fields(cls)
+    return {key: item if key in sql else render(item, values) for key, item in options.items()}
+
+
+def sql_fields(cls: type[BaseModel]) -> set[str]:
+    """The fields of a model that hold SQL: ``SqlText``, or ``SqlText | None``."""
+    return {
         name
         for name, field in cls.model_fields.items()
-        if any(isinstance(m, Sql) for m in field.metadata)
+        if any(isinstance(mark, Sql) for mark in field.metadata) or _holds_sql(field.annotation)
     }
-    return {key: item if key in sql else render(item, values) for key, item in options.items()}
+
+
+def _holds_sql(annotation: Any) -> bool:
+    return isinstance(annotation, Sql) or any(_holds_sql(part) for part in get_args(annotation))
 
 
 def bind(sql: str, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ropewalk.contracts.errors import ConfigError, RopewalkError, nearest
 from ropewalk.contracts.models import Origin, Scalar, Use
 from ropewalk.contracts.plugins import STAGE_KIND, Plugin, plugin
-from ropewalk.contracts.template import Sql, references, render_options
+from ropewalk.contracts.template import references, render_options, sql_fields
 from ropewalk.workflow import sql
 from ropewalk.workflow.model import Step, duration
 from ropewalk.workflow.text import Path, Text
@@ -245,11 +245,7 @@ def _canonical(found: Plugin, kind: str, mapping: dict[str, Any]) -> dict[str, A
     """Options whose SQL is written in one way, so that white space is no reason to work again."""
     if kind not in {"transform", "check"}:
         return mapping
-    marked = {
-        name
-        for name, field in found.options.model_fields.items()
-        if any(isinstance(mark, Sql) for mark in field.metadata)
-    }
+    marked = sql_fields(found.options)
     return {
         key: sql.canonical(value) if key in marked and isinstance(value, str) else value
         for key, value in mapping.items()

@@ -1,0 +1,57 @@
+"""Files: CSV, JSON, Parquet, Arrow and Excel, in folders and buckets, plain or packed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from ropewalk.contracts.plugins import PluginOptions
+from ropewalk.contracts.template import SqlText
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ropewalk.kernel.task import Task
+
+
+class Options(PluginOptions):
+    """Which files, how they are written, and what is wanted of them."""
+
+    shorthand: ClassVar[str | None] = "path"
+
+    path: str | list[str] = Field(description="root://path or a glob: data://flights/*.csv")
+    format: Literal["csv", "jsonl", "json", "parquet", "arrow", "excel"] | None = Field(
+        None, description="by the name's ending, where it is not given"
+    )
+    compression: Literal["none", "gzip", "zip", "zstd"] | None = Field(
+        None, description="by the name's ending, where it is not given"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="the types of columns: {when: timestamp}"
+    )
+    select: list[str] | None = Field(
+        None, description="the columns that are wanted; all, where it is not given"
+    )
+    where: SqlText | None = Field(None, description="which rows are wanted, in SQL")
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    header: bool = True
+    nulls: list[str] = Field(default=[""], description="texts that mean null, in CSV")
+    encoding: str = "utf-8"
+    multiline: bool = Field(
+        default=False, description="whether values in quotes may have line ends"
+    )
+    records: str | None = Field(
+        None, description="where the list of records is in a JSON document: data.items"
+    )
+    sheet: str | None = Field(
+        None, description="the sheet of an Excel file; the first, where it is not given"
+    )
+    missing: Literal["error", "empty"] = Field("error", description="what no file at all means")
+
+
+def read(options: Options, task: Task) -> pa.RecordBatchReader:
+    """The rows of all files, one after the other."""
+    from ropewalk.collect.files import read_files
+
+    return read_files(options, task)

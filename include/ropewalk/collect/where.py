@@ -1,0 +1,67 @@
+"""Filters a stream of batches by a condition in SQL, in the locked-down DuckDB; values are bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.kernel.duck import bound, duck
+
+if TYPE_CHECKING:
+    from ropewalk.kernel.task import Task
+
+BATCH = 65_536
+
+
+def where(reader: pa.RecordBatchReader, condition: str, task: Task) -> pa.RecordBatchReader:
+    """The rows for which a condition holds; the others are accounted for as dropped by ``where``."""
+    text, parameters = bound(_checked(condition), task.values)
+    read = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal read
+        for batch in reader:
+            read += batch.num_rows
+            yield batch
+
+    def kept() -> Iterator[pa.RecordBatch]:
+        import duckdb
+
+        left = 0
+        with duck(task) as connection:
+            connection.register("data", pa.RecordBatchReader.from_batches(reader.schema, counted()))
+            try:
+                found = connection.sql(f"SELECT * FROM data WHERE {text}", params=parameters)  # noqa: S608 - checked
+                for batch in found.to_arrow_reader(BATCH):
+                    left += batch.num_rows
+                    yield batch.cast(reader.schema) if batch.schema != reader.schema else batch
+            except duckdb.BinderException as error:
+                raise ConfigError(
+                    f"where: {str(error).splitlines()[0]}", code="where", field="where"
+                ) from None
+        task.drop("where", read - left)
+
+    return pa.RecordBatchReader.from_batches(reader.schema, kept())
+
+
+def _checked(condition: str) -> str:
+    """The condition, if it is one expression and nothing more."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    from ropewalk.contracts.template import REFERENCE
+
+    plain = REFERENCE.sub("NULL", condition)
+    try:
+        sqlglot.condition(plain, dialect="duckdb")
+        statements = sqlglot.parse(f"SELECT * FROM data WHERE ({plain})", dialect="duckdb")  # noqa: S608 - parsed only
+    except SqlglotError as error:
+        raise ConfigError(
+            f"where is no condition: {str(error).splitlines()[0]}", code="where", field="where"
+        ) from None
+    if len(statements) != 1:
+        raise ConfigError("where is one condition", code="where", field="where")
+    return f"({condition})"
