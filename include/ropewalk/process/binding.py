@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
+from ropewalk.process.relations import fold
 
 if TYPE_CHECKING:
     from ropewalk.process.relations import Relations
@@ -65,8 +66,8 @@ def sentence(error: Exception) -> str:
 
 
 def _distinct(relations: Relations, names: list[str]) -> None:
-    counts = Counter(name.casefold() for name in names)
-    doubled = next((name for name in names if counts[name.casefold()] > 1), None)
+    counts = Counter(fold(name) for name in names)
+    doubled = next((name for name in names if counts[fold(name)] > 1), None)
     if doubled is not None:
         raise relations.place.error(
             f"two columns of the result are named {doubled!r}",
@@ -104,7 +105,7 @@ def _unknown(
     valid = {each for found in offered if found for each in found[1]}
     selects = scope.expression.selects if isinstance(scope.expression, exp.Query) else []
     own = {each.alias for each in selects if each.alias}
-    if column.name.casefold() in {each.casefold() for each in valid | own}:
+    if fold(column.name) in {fold(each) for each in valid | own}:
         return None
     who = " or ".join(found[0] for found in offered if found)
     verb = "has no column" if len(offered) == 1 else "have no column"

@@ -9,7 +9,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from ropewalk.process.relations import DIALECT, Relation, Source
+from ropewalk.process.relations import DIALECT, Relation, Source, fold
 
 NOTHING: frozenset[Source] = frozenset()
 
@@ -46,7 +46,7 @@ def used(query: exp.Query, relations: Mapping[str, Relation], name: str) -> set[
 
 def _scope(query: exp.Query, relations: Mapping[str, Relation]) -> Scope | None:
     schema: dict[str, object] = {
-        name: {column.lower(): "unknown" for column in relation.columns}
+        name: {fold(column): "unknown" for column in relation.columns}
         for name, relation in relations.items()
     }
     try:

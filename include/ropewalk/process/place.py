@@ -24,9 +24,11 @@ class Place:
         return ConfigError(detail, code=code, hint=hint, **self._parts(self._of(self.key)))
 
     def error_in(
-        self, text: str, offset: int, detail: str, *, code: str, hint: str | None = None
+        self, text: str, offset: int | None, detail: str, *, code: str, hint: str | None = None
     ) -> ConfigError:
-        """An error at a character of an option's SQL; its detail says where in the SQL that is."""
+        """An error at a character of an option's SQL, where it is known; its detail says where in the SQL."""
+        if offset is None:
+            return self.error(detail, code=code, hint=hint)
         line = text.count("\n", 0, offset)
         column = offset - (text.rfind("\n", 0, offset) + 1)
         where = f" at line {line + 1}, column {column + 1} of the SQL" if "\n" in text else ""

@@ -100,11 +100,12 @@ def _columns(made: Any, engine: str) -> dict[str, Any]:
 
 
 def _array(values: Any, field: pa.Field) -> Any:
-    """A column with its declared type: what would lose a value is an error."""
+    """A column with its declared type: what would lose a value, or read a text as one, is an error."""
     try:
-        if isinstance(values, pa.ChunkedArray):
-            return values.cast(field.type)
-        return pa.Array.from_pandas(values, type=field.type)
+        found = values if isinstance(values, pa.ChunkedArray) else pa.Array.from_pandas(values)
+        if _is_text(found.type) != _is_text(field.type) and not pa.types.is_null(found.type):
+            raise pa.ArrowTypeError("texts and other values are not turned into each other")
+        return found.cast(field.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         kind = values.type if isinstance(values, pa.ChunkedArray) else values.dtype
         said = str(error).splitlines()[0]
@@ -113,6 +114,12 @@ def _array(values: Any, field: pa.Field) -> Any:
             code="python_schema",
             field=field.name,
         ) from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def _not(what: str, made: Any) -> DataError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 DIALECT = "duckdb"
 Source = tuple[str, str]
 """An input of the step, and a column of it."""
+
+
+def fold(name: str) -> str:
+    """A name as DuckDB compares it: the case of A to Z alone does not matter."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Relation:
         """A column's own spelling, whatever the case; None where there is none."""
         if name in self.columns:
             return name
-        folded = name.casefold()
-        return next((column for column in self.columns if column.casefold() == folded), None)
+        folded = fold(name)
+        return next((column for column in self.columns if fold(column) == folded), None)
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,11 @@ class Relations:
     def whole(self, query: exp.Query) -> exp.Query:
         """A query with all the queries that it builds upon."""
         whole = query.copy()
-        for name in self._needed(query):
-            alias = exp.to_identifier(name, quoted=True)
-            whole = whole.with_(alias, as_=self.ctes[name].copy(), copy=False)
+        before = [_cte(name, self.ctes[name]) for name in self._needed(query)]
+        if before:
+            own = whole.args.get("with_") or exp.With(expressions=[])
+            own.set("expressions", before + own.expressions)
+            whole.set("with_", own)
         return whole
 
     def define(self, name: str, query: exp.Query) -> None:
@@ -206,10 +213,6 @@ class Relations:
             self.named[relation.label] = relation
         self.this = relation
 
-    def rename(self, relation: Relation, label: str) -> Relation:
-        """The relation under another label."""
-        return replace(relation, label=label)
-
     def _needed(self, query: exp.Query) -> list[str]:
         wanted: set[str] = set()
         waiting = [query]
@@ -219,3 +222,8 @@ class Relations:
             wanted.update(new)
             waiting += [self.ctes[name] for name in new]
         return [name for name in self.ctes if name in wanted]
+
+
+def _cte(name: str, query: exp.Query) -> exp.CTE:
+    alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True))
+    return exp.CTE(this=query.copy(), alias=alias)

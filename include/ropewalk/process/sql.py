@@ -30,6 +30,12 @@ def select(text: str, relations: Relations) -> exp.Query:
     """A user's SELECT over the relations' names, its tables replaced by what they are at this moment."""
     relations.parameters |= bind(text, relations.values)[1]
     query = _query(text, relations.place)
+    for cte in query.find_all(exp.CTE):
+        if cte.alias.lower() in relations.ctes:
+            raise relations.place.error_in(
+                text, _start(cte.args["alias"]), f"the name {cte.alias!r} is taken by a transform",
+                code="name_taken", hint="give the common table expression another name",
+            )  # fmt: skip
     for table in list(_outside_tables(query)):
         _replace(table, text, relations)
     return query
@@ -54,7 +60,7 @@ def expression(text: str, relation: Relation, relations: Relations) -> exp.Condi
 
 def tables(text: str) -> list[str]:
     """The inputs that a user's SELECT reads, in the order of its text; ConfigError where it is not allowed."""
-    found = sorted(_outside_tables(_query(text, Place())), key=_start)
+    found = sorted(_outside_tables(_query(text, Place())), key=lambda table: _start(table) or 0)
     return [name for name in dict.fromkeys(table.name for table in found) if name != "this"]
 
 
@@ -162,9 +168,7 @@ def _refuse_table_function(node: exp.Table, text: str, place: Place) -> None:
 
 
 def _function_name(node: exp.Expr) -> str:
-    if isinstance(node, exp.Anonymous):
-        return node.name.lower()
-    return node.sql_name().lower() if isinstance(node, exp.Func) else node.key
+    return node.sql(DIALECT).partition("(")[0].strip().lower()
 
 
 def _outside_tables(query: exp.Query) -> Iterator[exp.Table]:
@@ -211,15 +215,9 @@ def _own(column: exp.Column, relation: Relation, text: str, relations: Relations
     first.replace(exp.to_identifier(found, quoted=True))
 
 
-def _start(node: exp.Expr) -> int:
+def _start(node: exp.Expr) -> int | None:
     """Where in the text a node begins, as far as it knows."""
-    places = [part.meta["start"] for part in node.walk() if "start" in part.meta]
-    return min(places, default=0)
-
-
-def _first_reference(text: str, name: str) -> int:
-    found = (m.start() for m in REFERENCE.finditer(text) if m[1].replace(".", "_") == name)
-    return next(found, 0)
+    return min((part.meta["start"] for part in node.walk() if "start" in part.meta), default=None)
 
 
 def _offset(text: str, line: Any, end: Any, word: str) -> int:

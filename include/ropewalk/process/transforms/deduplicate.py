@@ -17,7 +17,7 @@ class Options(TransformOptions):
     """``by`` names the columns (none: all of them); nulls in them are equal.
 
     ``keep`` is the first or the last row in the order of ``order_by``, and then of all other
-    columns, so that it is always the same one.
+    columns, so that it is always the same one; a null is after every value, and for ``last`` before it.
     """
 
     shorthand: ClassVar[str | None] = "by"
@@ -46,6 +46,4 @@ def transform(options: Options, this: Relation, relations: Relations) -> Filtere
 
 
 def _ordered(name: str, keep: str) -> exp.Ordered:
-    return exp.Ordered(
-        this=exp.column(name, quoted=True), desc=keep == "last", nulls_first=keep == "last"
-    )
+    return exp.Ordered(this=exp.column(name, quoted=True), desc=keep == "last", nulls_first=False)

@@ -1,0 +1,130 @@
+"""What a user's SQL may be, and what is said of the rest."""
+
+from __future__ import annotations
+
+import pytest
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import Origin
+from ropewalk.process.sql import tables as read_tables
+from ropewalk.testing.transforms import ProcessBench, tables
+
+INPUTS = tables(
+    {"flights": [{"carrier": "UA", "dep_delay": 1}], "planes": [{"tailnum": "a", "seats": 1}]}
+)
+REFUSED = {
+    "SELECT dep_dlay FROM flights": "flights has no column 'dep_dlay' (did you mean 'dep_delay'?)",
+    "SELECT f.seat FROM flights f, planes p": "flights has no column 'seat' (valid: carrier, dep_delay)",
+    "SELECT seat FROM flights f, planes p": "flights or planes have no column 'seat' (did you mean 'seats'?)",
+    "SELECT x.a FROM flights f": "there is no table or column 'x' in FROM (valid: f)",
+    "SELECT * FROM flight": "there is no input 'flight' (did you mean 'flights'?)",
+    "SELECT * FROM main.flights": "there is no input 'main.flights' (did you mean 'flights'?)",
+    "SELECT * FROM '/etc/passwd'": "there is no input '/etc/passwd' (valid: flights, planes)",
+    "SELECT * FROM information_schema.tables":
+        "there is no input 'information_schema.tables' (valid: flights, planes)",
+    "SELECT 1 AS a FROM flights; DROP TABLE flights": "this is not one statement (write one SELECT)",
+    "DROP TABLE flights": "this is not a SELECT (write one SELECT)",
+    "COPY flights TO '/tmp/x'": "this is not a SELECT (write one SELECT)",
+    "ATTACH '/tmp/x'": "this is not a SELECT (write one SELECT)",
+    "PRAGMA version": "this is not a SELECT (write one SELECT)",
+    "SET threads = 9": "this is not a SELECT (write one SELECT)",
+    "VALUES (1)": "this is not a SELECT (write one SELECT)",
+    "": "this is not one statement (write one SELECT)",
+    "WITH x AS (DELETE FROM flights RETURNING *) SELECT * FROM x":
+        "DELETE is not allowed (a transform only reads: write one SELECT)",
+    "SELECT carrier INTO x FROM flights": "INTO is not allowed (a transform only reads: write one SELECT)",
+    "SELECT * FROM read_csv('/etc/passwd')":
+        "the function read_csv is not allowed "
+        "(SQL reads the step's inputs; files and databases are read by a collect step)",
+    "SELECT * FROM glob('/*')":
+        "the function glob is not allowed "
+        "(SQL reads the step's inputs; files and databases are read by a collect step)",
+    "SELECT * FROM query('SELECT 1')":
+        "the function query is not allowed "
+        "(SQL reads the step's inputs; files and databases are read by a collect step)",
+    "SELECT random() FROM flights":
+        "the function random is not allowed (a step's result must follow from its inputs alone)",
+    "SELECT current_setting('memory_limit') FROM flights":
+        "the function current_setting is not allowed (a step's result must follow from its inputs alone)",
+    "SELECT $x FROM flights": "the SQL has a parameter $x of its own (write {{ params.name }})",
+    "SELECT '{{ params.x }}' FROM flights":
+        "a {{ … }} stands inside quotes or a comment (write it without quotes: it is bound as a value)",
+    "SELECT a b c FROM flights": "this is not SQL: Invalid expression / Unexpected token near 'c'",
+    "SELECT 1 AS a, 2 AS A FROM flights":
+        "two columns of the result are named 'a' (name the columns one by one, or join with USING)",
+    "SELECT nope(carrier) FROM flights": "Scalar Function with name nope does not exist",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("query", REFUSED)
+def test_what_is_refused_and_why(bench: ProcessBench, query: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench.run([("sql", query)], INPUTS, values={"params.x": 1})
+    assert str(caught.value) == REFUSED[query]
+
+
+BLOCK = "SELECT carrier,\n       {{ params.x }} + dep_dlay AS d\nFROM flights\n"
+
+
+def test_an_error_in_a_block_names_the_files_line(bench: ProcessBench) -> None:
+    origin = Origin(file="w.yaml", places={"do/0": (12, 9)})
+    with pytest.raises(ConfigError) as caught:
+        bench.run([("sql", BLOCK)], INPUTS, origin=origin, values={"params.x": 1})
+    assert str(caught.value) == (
+        "w.yaml:14: flights has no column 'dep_dlay' at line 2, column 25 of the SQL"
+        " (did you mean 'dep_delay'?)"
+    )
+    assert caught.value.step == "made"
+
+
+def test_an_error_names_the_files_column_where_the_begin_of_the_text_is_known(
+    bench: ProcessBench,
+) -> None:
+    origin = Origin(file="w.yaml", places={"do/0": (12, 9), "do/0/query": (13, 11)})
+    with pytest.raises(ConfigError) as caught:
+        bench.run([("sql", BLOCK)], INPUTS, origin=origin, values={"params.x": 1})
+    assert (caught.value.line, caught.value.column) == (14, 35)
+
+
+def test_an_error_in_one_line_names_the_plugins_place(bench: ProcessBench) -> None:
+    origin = Origin(file="w.yaml", places={"do/1": (12, 9)})
+    do = [("sql", "SELECT * FROM flights"), ("filter", "dep_dlay > 1")]
+    with pytest.raises(ConfigError) as caught:
+        bench.run(do, INPUTS, origin=origin)
+    assert (
+        str(caught.value)
+        == "w.yaml:12:9: this has no column 'dep_dlay' (did you mean 'dep_delay'?)"
+    )
+
+
+def test_partition_bounds_are_instants_and_texts_are_values(bench: ProcessBench) -> None:
+    values = {
+        "partition.start": "2013-01-01T05:00:00+00:00",
+        "params.who": "x'; DROP TABLE flights; --",
+    }
+    query = "SELECT typeof({{ partition.start }}) AS t, {{ params.who }} AS w FROM flights"
+    report = bench.run([("sql", query)], INPUTS, values=values)
+    assert bench.rows(report) == [
+        {"t": "TIMESTAMP WITH TIME ZONE", "w": "x'; DROP TABLE flights; --"}
+    ]
+
+
+def test_a_cte_may_have_an_inputs_name(bench: ProcessBench) -> None:
+    query = "WITH flights AS (SELECT dep_delay + 1 AS d FROM flights) SELECT * FROM flights"
+    report = bench.run([("filter", {"where": "true", "of": "flights"}), ("sql", query)], INPUTS)
+    assert bench.rows(report) == [{"d": 2}]
+
+
+def test_a_128_bit_sum_is_a_64_bit_integer_and_an_error_where_it_does_not_fit(
+    bench: ProcessBench,
+) -> None:
+    report = bench.run([("sql", "SELECT sum(dep_delay) AS s FROM flights")], INPUTS)
+    assert [column.type for column in report.columns["data"]] == ["int64"]
+    big = tables({"flights": [{"n": 2**62}] * 2})
+    with pytest.raises(Exception, match="out of range for the destination type INT64"):
+        bench.run([("sql", "SELECT sum(n) AS s FROM flights")], big)
+
+
+def test_the_inputs_of_a_query_are_its_tables_in_their_order() -> None:
+    query = "WITH x AS (SELECT * FROM b) SELECT * FROM this JOIN x ON true JOIN a ON a.t >= {{ partition.start }}"
+    assert sorted(read_tables(query)) == ["a", "b"]
+    assert read_tables("SELECT 1 FROM c JOIN a USING (x) JOIN c AS d USING (x)") == ["c", "a"]
