@@ -199,9 +199,7 @@ def _with_newlines(data: bytes) -> bytes:
 
 def _check_header(values: list[str], name: str) -> None:
     if not values:
-        raise DataError(
-            "the file is empty: it has no header", file=name, line=1, code="empty_file"
-        )
+        raise DataError("the file is empty: it has no header", file=name, line=1, code="empty_file")
     if len(values) > MOST_COLUMNS:
         raise DataError(
             f"{len(values)} columns; at most {MOST_COLUMNS} are read", file=name, line=1

@@ -1,0 +1,339 @@
+"""Reads the pages of a `sources.rest` step: polite to a busy server, plain about a wrong answer."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ropewalk.collect.aside import refuse, typed
+from ropewalk.collect.convert import type_of
+from ropewalk.collect.json import Records, records_of
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.kernel.settings import Connection
+
+if TYPE_CHECKING:
+    import requests
+
+    from ropewalk.collect.sources.rest import Auth, Options, Paginate
+    from ropewalk.kernel.task import Task
+
+MAX_PAGE = 256 << 20  # bytes of one answer
+MAX_WAIT = 60.0  # seconds that a server may ask for between two attempts
+MAX_REDIRECTS = 5
+BUSY = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+def read_pages(options: Options, task: Task) -> pa.RecordBatchReader:
+    """The records of all pages as batches of one schema."""
+    batches = _Reader(options, task).batches()
+    first = next(batches)
+
+    def every() -> Iterator[pa.RecordBatch]:
+        yield first
+        yield from batches
+
+    return pa.RecordBatchReader.from_batches(first.schema, every())
+
+
+class Busy(Exception):  # noqa: N818 - it is no error yet
+    """The server asks to come again; after ``wait`` seconds where it says when."""
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.what, self.wait = what, wait
+
+
+class _Reader:
+    def __init__(self, options: Options, task: Task) -> None:
+        self.options = options
+        self.task = task
+        self.connection = task.connection(options.connection)
+        self.base = str(self.connection.secret("url")).rstrip("/")
+        self.types = {name: type_of(kind) for name, kind in options.columns.items()}
+        self.session = _session(options.auth, self.connection, options.connection)
+        self.session.headers.update(options.headers)
+        task.reads(f"{self._origin()}{urlsplit(self._first_url()).path}")
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The typed records of each page; at least one batch, which may be empty."""
+        records = Records(self.types)
+        highest: Any = None
+        number = 0
+        for page in self._pages():
+            table = records.parse(page)
+            refuse(self.task, self.options.path, records.refused)
+            records.refused = []
+            highest = self._highest(table, highest)
+            for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]:
+                if not batch.num_columns:
+                    continue
+                lines = pa.array(np.arange(number + 1, number + batch.num_rows + 1))
+                number += batch.num_rows
+                kinds = {
+                    name: self.types.get(name, batch.schema.field(name).type)
+                    for name in batch.schema.names
+                }
+                yield typed(self.task, batch, kinds, self.options.path, lines)
+        if records.schema is None:
+            yield pa.RecordBatch.from_pylist([], pa.schema(list(self.types.items())))
+        self.task.watermark = highest if highest is not None else self.task.since
+
+    def _highest(self, table: pa.Table, highest: Any) -> Any:
+        if self.options.cursor is None or not table.num_rows:
+            return highest
+        field = self.options.cursor.field
+        if field not in table.column_names:
+            raise DataError(
+                f"the records have no field {field!r}, which the cursor names", code="cursor"
+            )
+        found = pc.max(table[field]).as_py()
+        found = found.isoformat() if isinstance(found, datetime) else found
+        return found if highest is None or (found is not None and found > highest) else highest
+
+    def _pages(self) -> Iterator[bytes]:
+        """The records of each page, one per line; a page that came before ends the read with an error."""
+        url, query = self._first_url(), self._first_query()
+        seen: set[tuple[str, str]] = set()
+        style = self.options.paginate
+        for number in range(self.options.max_pages):
+            asked = (url, str(sorted(query.items())))
+            if asked in seen:
+                raise DataError(
+                    f"page {number + 1} is one that came before: {url}", code="paging_loop"
+                )
+            seen.add(asked)
+            answer = self._get(url, query)
+            lines = self._records(answer)
+            count = lines.count(b"\n") + 1 if lines else 0
+            yield lines
+            following = _next(style, answer, number, count, query)
+            if following is None:
+                return
+            if isinstance(following, str):
+                url, query = self._same_origin(urljoin(answer.url, following)), {}
+            else:
+                query = following
+        raise DataError(f"there are more than {self.options.max_pages} pages", code="max_pages")
+
+    def _records(self, answer: requests.Response) -> bytes:
+        kind = answer.headers.get("content-type", "nothing")
+        try:
+            return records_of(answer.content, self.options.records)
+        except DataError as error:
+            start = answer.text[:120].strip().replace("\n", " ")
+            if error.code != "not_json":
+                raise
+            raise DataError(
+                f"{_plain(answer.url)} answers {answer.status_code} with {kind}, not with JSON: {start!r}",
+                code="not_json",
+                hint="is the path right, and does the API want another key?",
+            ) from None
+
+    def _get(self, url: str, query: Mapping[str, Any]) -> requests.Response:
+        """One page; a server that is busy is asked again, as late as it asks for."""
+        for attempt in range(1, self.options.attempts + 1):
+            try:
+                return self._once(url, query)
+            except Busy as busy:
+                if attempt == self.options.attempts:
+                    raise RetryableError(
+                        f"{_plain(url)}: {busy.what}, {attempt} times",
+                        code="busy",
+                        retry_after=busy.wait,
+                    ) from None
+                wait = busy.wait if busy.wait is not None else min(0.25 * 2**attempt, 15.0)
+                self.task.info(f"{_plain(url)}: {busy.what}; again in {wait:g} s")
+                time.sleep(min(wait, MAX_WAIT))
+        raise RetryableError(f"{_plain(url)}: no answer", code="busy")
+
+    def _once(self, url: str, query: Mapping[str, Any]) -> requests.Response:
+        import requests
+
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = self.session.get(
+                    url,
+                    params=query,
+                    timeout=self.options.timeout,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                if not answer.is_redirect:
+                    return self._judged(answer)
+                url, query = self._same_origin(urljoin(url, answer.headers["location"])), {}
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Busy(f"no connection ({type(error).__name__})") from None
+        except requests.RequestException as error:
+            raise FatalError(f"{_plain(url)}: {type(error).__name__}", code="request") from None
+        raise FatalError(
+            f"{_plain(url)} redirects more than {MAX_REDIRECTS} times", code="redirects"
+        )
+
+    def _judged(self, answer: requests.Response) -> requests.Response:
+        status = answer.status_code
+        if status in BUSY:
+            raise Busy(f"answers {status}", _retry_after(answer))
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise FatalError(
+                f"{_plain(answer.url)} answers {status}: it does not accept the connection {self.options.connection!r}",
+                code="refused",
+                hint=f"look at ROPEWALK_CONNECTION_{self.options.connection.upper()}",
+            )
+        content = answer.raw.read(MAX_PAGE + 1, decode_content=True)
+        if len(content) > MAX_PAGE:
+            raise DataError(
+                f"{_plain(answer.url)}: a page is larger than {MAX_PAGE >> 20} MiB",
+                code="too_large",
+            )
+        answer._content = content  # noqa: SLF001 - what requests does itself, with a bound
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Busy(f"answers {status}")
+        if status >= HTTPStatus.BAD_REQUEST:
+            start = answer.text[:200].strip().replace("\n", " ")
+            raise FatalError(f"{_plain(answer.url)} answers {status}: {start}", code="refused")
+        return answer
+
+    def _first_url(self) -> str:
+        return self.base + "/" + self.options.path.lstrip("/")
+
+    def _first_query(self) -> dict[str, Any]:
+        """The query of the first page: the options', the page's size, and from where on."""
+        query = {name: value for name, value in self.options.query.items() if value is not None}
+        paging = self.options.paginate
+        if paging.size_param and paging.size:
+            query[paging.size_param] = paging.size
+        if paging.style in {"page", "offset"}:
+            first = paging.start if paging.start is not None else int(paging.style == "page")
+            query[paging.param or paging.style] = first
+        cursor = self.options.cursor
+        if cursor is not None:
+            since = self.task.since if self.task.since is not None else cursor.start
+            if since is not None:
+                query[cursor.param] = since
+        return query
+
+    def _origin(self) -> str:
+        parts = urlsplit(self.base)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+    def _same_origin(self, url: str) -> str:
+        """A URL that the server names; the connection's secrets go to its own server alone."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        if origin != self._origin():
+            raise FatalError(f"the API leads to another server, {origin}", code="other_origin")
+        return url
+
+
+def _next(
+    paging: Paginate, answer: requests.Response, number: int, count: int, query: Mapping[str, Any]
+) -> str | dict[str, Any] | None:
+    """The next page: its URL, or its query; None after the last."""
+    if paging.style == "link_header":
+        return answer.links.get("next", {}).get("url")
+    if paging.style in {"cursor", "next_url"}:
+        found = _at(answer.json(), paging.path or "next")
+        if not found:
+            return None
+        return (
+            str(found) if paging.style == "next_url" else {**query, paging.param or "cursor": found}
+        )
+    if paging.style == "none" or count == 0 or (paging.size and count < paging.size):
+        return None
+    first = paging.start if paging.start is not None else int(paging.style == "page")
+    param = paging.param or paging.style
+    if paging.style == "page":
+        return {**query, param: first + number + 1}
+    return {**query, param: query[param] + count}
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _session(auth: Auth | None, connection: Connection, name: str) -> requests.Session:
+    """A session that carries what the connection holds."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    kind = auth.type if auth else _auth_of(connection)
+    token, user, password = (connection.secret(field) for field in ("token", "user", "password"))
+    if kind in {"bearer", "api_key"} and token is None:
+        raise ConfigError(f"the connection {name!r} has no token", code="connection")
+    if kind == "bearer":
+        session.headers["Authorization"] = f"Bearer {token}"
+    elif kind == "api_key":
+        header = connection.secret("header") or (auth.header if auth else "X-Api-Key")
+        session.headers[str(header)] = str(token)
+    elif kind == "basic":
+        session.auth = (user or "", password or "")
+    elif kind == "oauth2_client_credentials":
+        session.headers["Authorization"] = f"Bearer {_oauth2(session, auth, connection, name)}"
+    return session
+
+
+def _auth_of(connection: Connection) -> str:
+    """How to use what a connection holds, where the options do not say."""
+    if connection.secret("header"):
+        return "api_key"
+    if connection.token is not None:
+        return "bearer"
+    return "basic" if connection.user else "none"
+
+
+def _oauth2(session: requests.Session, auth: Auth | None, connection: Connection, name: str) -> str:
+    """An access token for the connection's client (RFC 6749, 4.4)."""
+    url = auth.token_url if auth else None
+    if not url:
+        raise ConfigError("auth needs token_url", code="auth")
+    form = {
+        "grant_type": "client_credentials",
+        **({"scope": auth.scope} if auth and auth.scope else {}),
+    }
+    client = (connection.user or "", connection.secret("password") or "")
+    answer = session.post(url, data=form, auth=client, timeout=30, allow_redirects=False)
+    if not answer.ok:
+        raise FatalError(
+            f"{_plain(url)} answers {answer.status_code} to the client of {name!r}", code="refused"
+        )
+    token = answer.json().get("access_token")
+    if not token:
+        raise FatalError(f"{_plain(url)} gives no access_token", code="refused")
+    return str(token)
+
+
+def _retry_after(answer: requests.Response) -> float | None:
+    """The seconds that a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3)."""
+    text = answer.headers.get("retry-after")
+    if text is None:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _plain(url: str) -> str:
+    """A URL without its query, which may hold a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"

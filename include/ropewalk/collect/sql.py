@@ -1,0 +1,257 @@
+"""Reads the query of a `sources.sql` step in a transaction that can only read, batch by batch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ropewalk.collect.aside import typed
+from ropewalk.collect.convert import type_of
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
+from ropewalk.contracts.template import REFERENCE, bind
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from ropewalk.collect.sources.sql import Options
+    from ropewalk.kernel.task import Task
+
+BATCH = 50_000
+FIXED = {
+    bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary(),
+    dt.date: pa.date32(), dt.time: pa.time64("us"), uuid.UUID: pa.string(),
+}  # fmt: skip
+
+
+def read_query(options: Options, task: Task) -> pa.RecordBatchReader:
+    """The rows as batches of one schema, which the database's types make."""
+    batches = _batches(options, task)
+    first = next(batches)
+
+    def every() -> Iterator[pa.RecordBatch]:
+        yield first
+        yield from batches
+
+    return pa.RecordBatchReader.from_batches(first.schema, every())
+
+
+def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
+    declared = {name: type_of(kind) for name, kind in options.columns.items()}
+    with _connected(options, task) as connection:
+        found = connection.execute(*_statement(options, task, connection))
+        names = list(found.keys())
+        _check_names(names, declared)
+        kinds = _types(found, connection.engine.dialect.name)
+        number = 0
+        highest: Any = None
+        for rows in found.partitions(BATCH):
+            batch = _batch(rows, names, kinds)
+            kinds = list(batch.schema.types)
+            highest = _highest(options, batch, highest)
+            yield _declared(task, options, batch, declared, number)
+            number += batch.num_rows
+        if not number:
+            schema = pa.schema(
+                [
+                    (n, declared.get(n) or k or pa.string())
+                    for n, k in zip(names, kinds, strict=True)
+                ]
+            )
+            yield pa.RecordBatch.from_pylist([], schema)
+        task.watermark = highest if highest is not None else task.since
+
+
+def _declared(
+    task: Task,
+    options: Options,
+    batch: pa.RecordBatch,
+    declared: dict[str, pa.DataType],
+    number: int,
+) -> pa.RecordBatch:
+    if not declared:
+        return batch
+    kinds = {field.name: declared.get(field.name, field.type) for field in batch.schema}
+    lines = pa.array(np.arange(number + 1, number + batch.num_rows + 1))
+    return typed(task, batch, kinds, options.connection, lines)
+
+
+def _statement(
+    options: Options, task: Task, connection: sa.Connection
+) -> tuple[Any, dict[str, Any]]:
+    """The query with its values bound, from the cursor's place on."""
+    import sqlalchemy as sa
+
+    quote = connection.engine.dialect.identifier_preparer.quote
+    values: dict[str, Any] = {}
+    if options.table is not None:
+        text = f"SELECT * FROM {'.'.join(quote(part) for part in options.table.split('.'))}"  # noqa: S608 - quoted
+    else:
+        query = str(options.query).strip().rstrip(";")
+        _, values = bind(query, task.values)
+        text = REFERENCE.sub(lambda match: f":{match.group(1).replace('.', '_')}", _colons(query))
+    since = (
+        task.since if task.since is not None else (options.cursor.start if options.cursor else None)
+    )
+    if options.cursor is not None and since is not None:
+        text = f"SELECT * FROM ({text}) AS source WHERE {quote(options.cursor.column)} > :ropewalk_since"  # noqa: S608
+        values["ropewalk_since"] = since
+    return sa.text(text), values
+
+
+def _colons(query: str) -> str:
+    """A query's own colons (``::date``, ``'12:30'``) as SQLAlchemy takes them for text."""
+    return query.replace(":", r"\:")
+
+
+@contextmanager
+def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
+    """A connection that can only read; what goes wrong is told without the connection's secrets."""
+    import sqlalchemy as sa
+    from sqlalchemy import exc
+
+    name = options.connection
+    try:
+        engine = sa.create_engine(
+            _url(str(task.connection(name).secret("url")), name), poolclass=sa.NullPool
+        )
+    except (exc.ArgumentError, exc.NoSuchModuleError) as error:
+        raise ConfigError(
+            f"the connection {name!r} is no SQLAlchemy URL: {type(error).__name__}"
+        ) from None
+    except ImportError as error:
+        raise ConfigError(
+            f"the connection {name!r} needs a library: {error}", code="library"
+        ) from None
+    task.reads(_dataset(engine.url, options))
+    try:
+        with (
+            engine.connect().execution_options(**_reading(engine)) as connection,
+            connection.begin(),
+        ):
+            yield connection
+    except exc.OperationalError as error:
+        raise RetryableError(
+            f"the database of {name!r} cannot be reached: {_said(error)}", code="database_away"
+        ) from None
+    except exc.DBAPIError as error:
+        raise FatalError(
+            f"the database of {name!r} refuses the query: {_said(error)}", code="query"
+        ) from None
+
+
+def _reading(engine: sa.Engine) -> dict[str, Any]:
+    options: dict[str, Any] = {"stream_results": True, "max_row_buffer": BATCH}
+    if engine.dialect.name == "postgresql":
+        options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+    return options
+
+
+def _url(url: str, name: str) -> str:
+    if not url:
+        raise ConfigError(f"the connection {name!r} has no url", code="connection")
+    for scheme in ("postgresql://", "postgres://"):
+        url = url.replace(scheme, "postgresql+psycopg://", 1) if url.startswith(scheme) else url
+    return url
+
+
+def _dataset(url: sa.URL, options: Options) -> str:
+    """The database as OpenLineage names it."""
+    scheme = "postgres" if url.get_backend_name() == "postgresql" else url.get_backend_name()
+    place = f"{url.host}:{url.port or 5432}" if url.host else "local"
+    return f"{scheme}://{place}/{url.database}" + (f".{options.table}" if options.table else "")
+
+
+def _said(error: Any) -> str:
+    """What the database says, in one line."""
+    lines = [line.strip() for line in str(error.orig).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:500]
+
+
+def _check_names(names: Sequence[str], declared: dict[str, pa.DataType]) -> None:
+    doubled = sorted({name for name in names if list(names).count(name) > 1})
+    if doubled:
+        raise DataError(
+            f"two columns of the query are named {doubled[0]!r}", code="duplicate_column"
+        )
+    for name in declared:
+        if name not in names:
+            raise ConfigError(
+                f"the query has no column {name!r}",
+                code="unknown_column",
+                hint=nearest(name, names),
+            )
+
+
+def _types(found: Any, dialect: str) -> list[pa.DataType | None]:
+    """The type of each column, where the database's driver tells it."""
+    if dialect != "postgresql":
+        return [None] * len(found.keys())
+    return [_postgres_type(column) for column in found.cursor.description]
+
+
+def _postgres_type(column: Any) -> pa.DataType | None:
+    by_oid: dict[int, pa.DataType] = {
+        16: pa.bool_(), 17: pa.binary(), 20: pa.int64(), 21: pa.int16(), 23: pa.int32(), 25: pa.string(),
+        26: pa.int64(), 114: pa.string(), 700: pa.float32(), 701: pa.float64(), 1042: pa.string(),
+        1043: pa.string(), 1082: pa.date32(), 1083: pa.time64("us"), 1114: pa.timestamp("us"),
+        1184: pa.timestamp("us", "UTC"), 2950: pa.string(), 3802: pa.string(),
+    }  # fmt: skip
+    numeric = 1700
+    if column.type_code == numeric and column.precision and column.precision <= 38:  # noqa: PLR2004
+        return pa.decimal128(column.precision, column.scale or 0)
+    return by_oid.get(column.type_code)
+
+
+def _batch(
+    rows: Sequence[Any], names: Sequence[str], kinds: Sequence[pa.DataType | None]
+) -> pa.RecordBatch:
+    """A batch of fetched rows, column by column."""
+    columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    arrays = [_array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
+    """A column of Python values; types that Arrow does not know become texts."""
+    sample = next((value for value in values if value is not None), None)
+    if isinstance(sample, uuid.UUID):
+        values = [None if value is None else str(value) for value in values]
+    elif (
+        (isinstance(sample, dict | list)
+        and kind is None)
+        or (kind == pa.string() and isinstance(sample, dict | list))
+    ):
+        import json
+
+        values = [None if value is None else json.dumps(value) for value in values]
+    elif isinstance(sample, decimal.Decimal) and kind is None:
+        kind = pa.decimal128(38, 10)
+    try:
+        found = pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"a value does not fit its column: {error}", code="type") from None
+    if pa.types.is_timestamp(found.type) and found.type.tz is None and kind is None:
+        return pc.cast(found, pa.timestamp("us"))
+    return pc.cast(found, pa.string()) if pa.types.is_null(found.type) else found
+
+
+def _highest(options: Options, batch: pa.RecordBatch, highest: Any) -> Any:
+    if options.cursor is None or not batch.num_rows:
+        return highest
+    name = options.cursor.column
+    if name not in batch.schema.names:
+        hint = nearest(name, batch.schema.names)
+        raise ConfigError(
+            f"the query has no column {name!r}, which the cursor names", code="cursor", hint=hint
+        )
+    found = pc.max(batch.column(name)).as_py()
+    found = found.isoformat() if isinstance(found, dt.date | dt.datetime) else found
+    return found if highest is None or (found is not None and found > highest) else highest
