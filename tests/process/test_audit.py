@@ -50,7 +50,12 @@ def test_good_and_quarantine_are_all_rows_each_once(
 
 
 def test_a_row_is_set_aside_by_the_first_check_that_it_fails(bench: ProcessBench) -> None:
-    rows = [{"a": 1, "b": 1}, {"a": None, "b": -5}, {"a": 1, "b": 2}, {"a": 1, "b": -7}]
+    rows: list[dict[str, Any]] = [
+        {"a": 1, "b": 1},
+        {"a": None, "b": -5},
+        {"a": 1, "b": 2},
+        {"a": 1, "b": -7},
+    ]
     report = bench.run([SAME], tables({"rows": rows}), checks=CHECKS[:3])
     assert bench.rows(report) == [{"a": 1, "b": 1}]
     assert [(r["rule"], r["column"], r["reason"]) for r in bench.rows(report, "quarantine")] == [
@@ -81,7 +86,7 @@ def test_too_many_rows_in_quarantine_stop_the_publication(bench: ProcessBench) -
 
 
 def test_a_column_may_have_the_pass_own_names(bench: ProcessBench) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"rule": 1, "reason": "x", "row": "y", "fails_0": None},
         {"rule": None, "reason": "", "row": "", "fails_0": 1},
     ]

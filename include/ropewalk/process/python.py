@@ -117,9 +117,7 @@ def _array(values: Any, field: pa.Field) -> Any:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return kind in {pa.string(), pa.large_string(), pa.string_view()}
 
 
 def _not(what: str, made: Any) -> DataError:

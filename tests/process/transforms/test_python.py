@@ -50,8 +50,8 @@ class TestArrow(TransformSuite):
         ),
         (
             "def transform(d): return d.assign(n='x')", DataError,
-            "the python transform returns 'n' as str, which is not int64: "
-            "texts and other values are not turned into each other",
+            ("the python transform returns 'n' as str, which is not int64: "
+            "texts and other values are not turned into each other"),
         ),
         ("def transform(d): return 1", DataError, "the python transform returns int, not a pandas.DataFrame"),
         (
