@@ -1,0 +1,349 @@
+"""Publishes the inputs of a `sinks.postgres` step: data, ledger and order of requests in one transaction."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pyarrow as pa
+from psycopg import errors as pg
+from psycopg import sql
+
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.models import Published
+from ropewalk.store import ledger
+from ropewalk.store.columns import (
+    LOAD,
+    OWN,
+    PARTITION,
+    Table,
+    as_columns,
+    ensure,
+    existing,
+    need_key,
+    postgres_types,
+)
+from ropewalk.store.encode import encoded
+from ropewalk.store.ledger import Load
+
+if TYPE_CHECKING:
+    from ropewalk.kernel.datasets import Dataset
+    from ropewalk.kernel.task import Task
+    from ropewalk.store.sinks.postgres import Options
+
+AHEAD = 4  # blocks that are encoded while others are sent
+TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
+
+
+def publish(options: Options, task: Task) -> None:
+    """Publish every input, all or none of them."""
+    if options.mode == "replace_partition" and task.request.partition is None:
+        raise ConfigError(
+            "mode replace_partition needs a workflow with partitions",
+            code="no_partition",
+            hint="mode: replace",
+        )
+    tables = {step: Table(options.schema_, options.tables.get(step, step)) for step in task.inputs}
+    with _connected(options, task) as connection:
+        ledger.prepare(connection)
+        for step, table in tables.items():
+            columns = postgres_types(task.input(step).schema, table)
+            need_key(columns, options.key, table)
+            ensure(connection, table, columns, evolve=options.columns == "evolve")
+        host = _host(connection)
+        found = _commit(connection, options, task, tables)
+    for step, (load, what) in found.items():
+        _report(task, step, load, what, f"{host}.{load.table}")
+
+
+def _commit(
+    connection: psycopg.Connection[Any], options: Options, task: Task, tables: dict[str, Table]
+) -> dict[str, tuple[Load, str]]:
+    """The one transaction: every table, and the ledger; what became of each."""
+    loads = {
+        step: ledger.load_of(table, options.mode, options.key, step, task)
+        for step, table in tables.items()
+    }
+    found: dict[str, tuple[Load, str]] = {}
+    with connection.transaction():
+        for name, value in TIMEOUTS.items():
+            connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+        for load in sorted(loads.values(), key=lambda one: (str(one.table), one.scope)):
+            ledger.lock(connection, load)
+        for step, load in loads.items():
+            what = ledger.verdict(connection, load)
+            if what == "apply":
+                _apply(connection, load, task.input(step), options, task)
+            elif what == "superseded":
+                _note_superseded(connection, load)
+            elif what == "unchanged":
+                ledger.renew(connection, load)
+            found[step] = (load, what)
+        task.fence()
+    return found
+
+
+def _apply(
+    connection: psycopg.Connection[Any], load: Load, dataset: Dataset, options: Options, task: Task
+) -> None:
+    """Bring the rows into the table, in place of those that the load is responsible for."""
+    number = ledger.record(connection, load, "current")
+    if load.mode == "replace":
+        connection.execute(sql.SQL("DELETE FROM {}").format(load.table.identifier))
+    elif load.mode != "upsert" and ledger.written(connection, load):
+        delete = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+            load.table.identifier, sql.Identifier(PARTITION)
+        )
+        connection.execute(delete, [load.scope])
+    schema = as_columns(dataset.schema, existing(connection, load.table))
+    reader = _cast(dataset.reader(), schema)
+    texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
+    if texts or load.mode == "upsert":
+        _copy_staged(connection, load, _as_texts(reader, texts), schema, number, options.key, task)
+    else:
+        _copy(connection, load.table.identifier, reader, load, number, task)
+
+
+def _copy_staged(
+    connection: psycopg.Connection[Any],
+    load: Load,
+    reader: pa.RecordBatchReader,
+    schema: pa.Schema,
+    number: int,
+    key: list[str],
+    task: Task,
+) -> None:
+    """By way of a temporary table: for types that go as text, and for rows that meet others by a key."""
+    columns = {**postgres_types(schema, load.table), **OWN}
+    stage = sql.Identifier("ropewalk_stage")
+    defined = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(
+            sql.Identifier(name), sql.SQL("text" if kind == "numeric" else kind)
+        )
+        for name, kind in columns.items()
+    )
+    connection.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(stage, defined)
+    )
+    _copy(connection, stage, reader, load, number, task)
+    if key:
+        _check_key(connection, load, stage, key)
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    values = sql.SQL(", ").join(
+        sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(kind))
+        for name, kind in columns.items()
+    )
+    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+        load.table.identifier, names, values, stage
+    )
+    connection.execute(insert + _on_conflict(list(columns), key))
+    connection.execute(sql.SQL("DROP TABLE {}").format(stage))
+
+
+def _check_key(
+    connection: psycopg.Connection[Any], load: Load, stage: sql.Identifier, key: list[str]
+) -> None:
+    """DataError for two rows of one key; and the index that a key needs."""
+    names = sql.SQL(", ").join(map(sql.Identifier, key))
+    doubled = connection.execute(
+        sql.SQL(
+            "SELECT count(*) FROM (SELECT 1 FROM {} GROUP BY {} HAVING count(*) > 1) AS d"
+        ).format(stage, names)
+    ).fetchone()
+    if doubled and doubled[0]:
+        raise DataError(
+            f"{load.table}: {doubled[0]} keys ({', '.join(key)}) are there more than once in the data",
+            code="doubled_key",
+            hint="deduplicate in a process step",
+        )
+    index = sql.Identifier(f"{load.table.name[:40]}_ropewalk_key")
+    try:
+        connection.execute(
+            sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+                index, load.table.identifier, names
+            )
+        )
+    except pg.UniqueViolation:
+        raise DataError(
+            f"{load.table}: its rows are not told apart by {', '.join(key)}", code="key"
+        ) from None
+
+
+def _on_conflict(columns: list[str], key: list[str]) -> sql.Composed:
+    if not key:
+        return sql.SQL("").format()
+    rest = [name for name in columns if name not in key]
+    names = sql.SQL(", ").join(map(sql.Identifier, key))
+    sets = sql.SQL(", ").join(
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest
+    )
+    return sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}").format(names, sets)
+
+
+def _copy(
+    connection: psycopg.Connection[Any],
+    table: sql.Identifier,
+    reader: pa.RecordBatchReader,
+    load: Load,
+    number: int,
+    task: Task,
+) -> None:
+    """COPY the rows in; FatalError unless the database took all of them."""
+    names = sql.SQL(", ").join(map(sql.Identifier, [*reader.schema.names, PARTITION, LOAD]))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, names)
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy, _ahead(encoded(reader, number, load.scope)) as blocks:
+            for block in blocks:
+                copy.write(block)
+        if cursor.rowcount != load.rows:
+            raise FatalError(
+                f"{load.table} took {cursor.rowcount} rows of {load.rows}", code="row_count"
+            )
+        task.progress(cursor.rowcount, of=load.rows, message=str(load.table))
+
+
+@contextmanager
+def _ahead(blocks: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    """Blocks that another thread encodes while these are sent."""
+    ready: queue.Queue[Any] = queue.Queue(AHEAD)
+    stop = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def encode() -> None:
+        try:
+            for block in blocks:
+                put(block)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the blocks are taken
+            put(error)
+        put(None)
+
+    def taken() -> Iterator[Any]:
+        while (block := ready.get()) is not None:
+            if isinstance(block, BaseException):
+                raise block
+            yield block
+
+    thread = threading.Thread(target=encode, daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _note_superseded(connection: psycopg.Connection[Any], load: Load) -> None:
+    done = connection.execute(
+        "SELECT 1 FROM ropewalk.load WHERE task = %s AND target = %s", [load.task, str(load.table)]
+    ).fetchone()
+    if done is None:
+        ledger.record(connection, load, "superseded")
+
+
+def _as_texts(reader: pa.RecordBatchReader, names: set[str]) -> pa.RecordBatchReader:
+    """The rows with some columns as texts."""
+    fields = [
+        field.with_type(pa.string()) if field.name in names else field for field in reader.schema
+    ]
+    return _cast(reader, pa.schema(fields))
+
+
+def _cast(reader: pa.RecordBatchReader, schema: pa.Schema) -> pa.RecordBatchReader:
+    """The rows in a schema whose columns can hold them."""
+    if schema == reader.schema:
+        return reader
+    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
+
+
+def _report(task: Task, step: str, load: Load, what: str, target: str) -> None:
+    task.writes(target)
+    task.published(
+        Published(
+            step=step, target=target, mode=load.mode, rows=load.rows,
+            partition=task.request.partition.name if task.request.partition else None,
+            replayed=what in {"replayed", "unchanged"}, superseded=what == "superseded",
+        )
+    )  # fmt: skip
+    told = {
+        "apply": f"{load.rows:,} rows",
+        "unchanged": "holds these rows already",
+        "replayed": "was loaded by this task before",
+        "superseded": "left as it is: a later request has written it",
+    }
+    task.info(f"{load.table}: {told[what]}")
+
+
+@contextmanager
+def _connected(options: Options, task: Task) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose troubles are told without its secrets."""
+    name = options.connection
+    dsn = str(task.connection(name).secret("url")).replace(
+        "postgresql+psycopg://", "postgresql://", 1
+    )
+    tag = f"ropewalk:{task.key[:12]}:{task.attempt}"
+    try:
+        with psycopg.connect(
+            dsn, autocommit=True, application_name=tag, connect_timeout=10
+        ) as connection:
+            yield connection
+    except pg.InsufficientPrivilege as error:
+        raise FatalError(
+            f"the role of {name!r} may not do this: {_said(error)}", code="permission",
+            hint="GRANT CREATE ON DATABASE, or let it own the schema",
+        ) from None  # fmt: skip
+    except (
+        pg.LockNotAvailable,
+        pg.DeadlockDetected,
+        pg.SerializationFailure,
+        pg.QueryCanceled,
+    ) as error:
+        raise RetryableError(
+            f"another transaction was in the way: {_said(error)}", code="locked"
+        ) from None
+    except pg.DiskFull as error:
+        raise RetryableError(
+            f"the database's disk is full: {_said(error)}", code="disk_full"
+        ) from None
+    except (pg.DataError, pg.IntegrityError) as error:
+        column = error.diag.column_name
+        raise DataError(
+            f"the table refuses the rows: {_said(error)}", code="refused", field=column
+        ) from None
+    except psycopg.ProgrammingError as error:
+        if isinstance(error, pg.InvalidCatalogName | pg.SyntaxErrorOrAccessRuleViolation):
+            raise FatalError(
+                f"the database of {name!r} refuses: {_said(error)}", code="refused"
+            ) from None
+        raise ConfigError(
+            f"the connection {name!r} is no PostgreSQL DSN", code="connection"
+        ) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise RetryableError(
+            f"the database of {name!r} does not answer: {_said(error)}", code="database_away"
+        ) from None
+
+
+def _said(error: psycopg.Error) -> str:
+    """What the database says, in one line and without the address that a connection error has."""
+    text = error.diag.message_primary or str(error).splitlines()[0]
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"{text}{detail}"[:500]
+
+
+def _host(connection: psycopg.Connection[Any]) -> str:
+    """The database as OpenLineage names it."""
+    info = connection.info
+    host = urlsplit(f"//{info.host}").hostname or info.host
+    return f"postgres://{host}:{info.port}/{info.dbname}"

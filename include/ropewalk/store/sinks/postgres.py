@@ -1,0 +1,42 @@
+"""PostgreSQL: tables that are there whole or not at all, each row once, however often the task runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from ropewalk.contracts.plugins import PluginOptions
+
+if TYPE_CHECKING:
+    from ropewalk.kernel.task import Task
+
+
+class Options(PluginOptions):
+    """Where the tables are, and how they change."""
+
+    connection: str = Field("results", description="the connection's name: a PostgreSQL DSN")
+    schema_: str = Field("public", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    mode: Literal["append", "replace_partition", "upsert", "replace"] = "replace_partition"
+    tables: dict[str, str] = Field(
+        default_factory=dict, description="other names than the steps': {step: table}"
+    )
+    key: list[str] = Field(
+        default_factory=list, description="of upsert: the columns that tell rows apart"
+    )
+    columns: Literal["evolve", "freeze"] = Field(
+        "evolve", description="whether new columns are added to a table, or refused"
+    )
+
+    @model_validator(mode="after")
+    def _key_where_it_is_needed(self) -> Options:
+        if (self.mode == "upsert") != bool(self.key):
+            raise ValueError("mode upsert needs key, and no other mode has one")
+        return self
+
+
+def write(options: Options, task: Task) -> None:
+    """Publish every input as a table, all in one transaction."""
+    from ropewalk.store.postgres import publish
+
+    publish(options, task)
