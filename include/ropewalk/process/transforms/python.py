@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ class Options(TransformOptions):
 
     ``args`` are handed over by name: ``transform(data, **args)``. The whole table is in memory at once.
     """
+
+    shorthand: ClassVar[str | None] = "code"
 
     code: Annotated[str, Sql()]  # braces in it are Python's own
     returns: dict[str, str] = Field(min_length=1)
