@@ -29,7 +29,7 @@ def run(options: Options) -> Iterator[Figure]:
     """Measures all three, each into an empty table."""
     with stack(options.folder, ("store",)) as running:
         load = Load(running, sample(options.rows))
-        load.by_stage()  # makes the schema and the table that psql's file is taken from
+        load.by_stage("sample")  # the table that psql's file is taken from
         load.prepare()
         rivals = {"stage": load.by_stage, "psql": load.by_psql, "pandas": load.by_pandas}
         taken = alternate(options.console, rivals, options.rounds)
@@ -72,11 +72,12 @@ class Load:
             f"\\copy {SCHEMA}.sample TO '{self._file}' (FORMAT binary)",
         )
 
-    def by_stage(self) -> None:
-        """A task of the store stage, over HTTP; ``generation`` makes it a new one each time."""
+    def by_stage(self, table: str | None = None) -> None:
+        """A task of the store stage, over HTTP, into a table that is not there yet."""
         from ropewalk.contracts.models import RunInfo, TaskRequest, Use
 
-        options = {"connection": "results", "schema": SCHEMA, "mode": "replace"}
+        tables = {"sample": table or f"by_stage_{secrets.token_hex(4)}"}
+        options = {"schema": SCHEMA, "mode": "replace", "tables": tables}
         request = TaskRequest(
             workflow="bench",
             step="publish",

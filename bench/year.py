@@ -51,7 +51,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 def through_stages(running: Stack, workflow: Workflow) -> dict[str, Report]:
     """All steps, each as soon as what it waits for is done: the report of each."""
-    named = replace(workflow, name=f"year_{secrets.token_hex(4)}")
+    named = _anew(workflow)
     done: dict[str, Report] = {}
     graph = TopologicalSorter({step.name: step.after for step in workflow.steps.values()})
     graph.prepare()
@@ -66,6 +66,16 @@ def through_stages(running: Stack, workflow: Workflow) -> dict[str, Report]:
                 done[name] = task.result()
                 graph.done(name)
     return done
+
+
+def _anew(workflow: Workflow) -> Workflow:
+    """The workflow under another name, publishing to a schema of that name: nothing of it has been done before."""
+    name = f"year_{secrets.token_hex(4)}"
+    publish = workflow.steps["publish"]
+    (use,) = publish.do
+    elsewhere = use.model_copy(update={"options": {**use.options, "schema": name}})
+    steps = {**workflow.steps, "publish": replace(publish, do=(elsewhere,))}
+    return replace(workflow, name=name, steps=steps)
 
 
 def _do(running: Stack, workflow: Workflow, step: Step, done: dict[str, Report]) -> Report:
