@@ -21,5 +21,7 @@ fails; checks with ``fail`` and ``warn`` judge the rows that go on. A value that
 check but ``not_null``.
 
 Types: timestamps are instants in UTC; DuckDB's 128-bit integers (what ``sum`` of integers gives) become
-64-bit ones, with an error where a value does not fit; an ``avg`` is a double.
+64-bit ones, with an error where a value does not fit; an ``avg`` is a double. Sums of floating-point numbers
+do not depend on the order of the rows (``ropewalk.process.steady``); ``any_value``, ``first`` and a
+``LIMIT`` without an ``ORDER BY`` are the user's to make so.
 """

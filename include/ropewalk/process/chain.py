@@ -12,6 +12,7 @@ from ropewalk.contracts.plugins import Plugin
 from ropewalk.process.lineage import trace
 from ropewalk.process.relations import Computed, Filtered, Relation, Relations, Result
 from ropewalk.process.sql import tables
+from ropewalk.process.steady import ROWS, steady
 from ropewalk.process.types import plain
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Chain:
 def enter(relations: Relations, name: str, table: pa.Table) -> None:
     """Let queries read an Arrow table, without a copy, as an input of the step."""
     relations.connection.register(name, table)
+    relations.rows += table.num_rows
     columns = relations.describe(exp.select(exp.Star()).from_(exp.table_(name, quoted=True)))
     sources = {column: frozenset({(name, column)}) for column in columns}
     relations.named[name] = Relation(name, name, columns, sources, root=name)
@@ -135,6 +137,8 @@ def _defined(
     readable = {each.name: each for each in relations.known().values()}
     readable[subject.name] = subject
     sources = trace(query, readable, list(columns))
+    if relations.rows <= ROWS:
+        query = steady(query, readable.values())
     name = relations.fresh(plugin.name)
     relations.define(name, query)
     return Relation(name, subject.label, columns, sources)

@@ -126,6 +126,7 @@ class Relations:
         self.this: Relation | None = None
         self.ctes: dict[str, exp.Query] = {}
         self.parameters: dict[str, Any] = {}
+        self.rows = 0  # of all inputs together
 
     def at(self, key: str) -> None:
         """Errors from now on are of the plugin at that place."""
