@@ -20,7 +20,7 @@ SQL = Path(__file__).parents[1] / "dags" / "workflows" / "sql"
 AGGREGATES = ("by_carrier", "by_hour", "by_destination")
 TABLES = ("departures", *AGGREGATES, "drivers")
 VALUES = {"params.min_flights": 30}
-TARGET, FEATURES = "dep_delay", ["hour", "distance", "seats", "wind_speed", "precip", "visib"]
+TARGET, FEATURES = "dep_delay", ["hour", "distance", "seats", "wind_speed", "precip"]
 
 
 def with_duckdb(data: Path, dsn: str, schema: str) -> None:
@@ -108,7 +108,7 @@ def _departures(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    measured = ["temp", "wind_speed", "precip", "visib"]
+    measured = ["temp", "wind_speed", "precip"]
     hours = weather.drop_duplicates(["origin", "time_hour"])[["origin", "time_hour", *measured]]
     known = planes[["tailnum", "manufacturer", "model", "year", "seats"]]
     joined = (
