@@ -59,7 +59,7 @@ def through_stages(running: Stack, workflow: Workflow) -> dict[str, Report]:
     with ThreadPoolExecutor(len(workflow.steps)) as pool:
         while graph.is_active():
             for name in graph.get_ready():
-                task = pool.submit(_do, running, named, workflow.steps[name], dict(done))
+                task = pool.submit(_do, running, named, named.steps[name], dict(done))
                 pending[task] = name
             for task in wait(pending, return_when=FIRST_COMPLETED).done:
                 name = pending.pop(task)

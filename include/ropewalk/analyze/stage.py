@@ -21,4 +21,9 @@ def run(task: Task) -> None:
     task.info(f"{analysis.name}: {writer.rows:,} rows")
 
 
-STAGE = Stage("analyze", kinds=("analysis",), run=run, preload=("pyarrow.compute", "numpy"))
+STAGE = Stage(
+    "analyze",
+    kinds=("analysis",),
+    run=run,
+    preload=("pyarrow.compute", "pandas", "scipy.special", "ropewalk.analyze.ols"),
+)

@@ -16,4 +16,6 @@ def run(task: Task) -> None:
     sink.function(options, task)
 
 
-STAGE = Stage("store", kinds=("sink",), run=run, preload=("pyarrow.compute", "psycopg"))
+STAGE = Stage(
+    "store", kinds=("sink",), run=run, preload=("pyarrow.compute", "ropewalk.store.postgres")
+)
