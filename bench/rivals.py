@@ -1,41 +1,58 @@
 """The rivals of (a): what `flights_year` does, written as one script, with DuckDB and with pandas.
 
-Both read the same files, publish the same tables, and do without what makes the rest of the product:
-paging, checks, quarantine, checksums, lineage, a report.
+They read the same files, API and database, and publish the same tables. They do without what makes the rest
+of the product: retries, checks, quarantine, checksums, lineage, a report.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from demo.package import NULL, data_file
 from ropewalk.contracts.template import bind
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SQL = Path(__file__).parents[1] / "dags" / "workflows" / "sql"
+FLEET = ("planes", "airports", "airlines")
 AGGREGATES = ("by_carrier", "by_hour", "by_destination")
 TABLES = ("departures", *AGGREGATES, "drivers")
 VALUES = {"params.min_flights": 30}
 TARGET, FEATURES = "dep_delay", ["hour", "distance", "seats", "wind_speed", "precip"]
 
 
-def with_duckdb(data: Path, dsn: str, schema: str) -> None:
+@dataclass(frozen=True)
+class Sources:
+    """Where the demo's sources are: the folder of the files, the API and its key, the fleet's DSN."""
+
+    data: Path
+    weather: str
+    key: str
+    fleet: str
+
+
+def with_duckdb(sources: Sources, dsn: str, schema: str) -> None:
     """One DuckDB script that loads by ADBC."""
     import duckdb
+    import pyarrow as pa
     from adbc_driver_postgresql import dbapi
 
     with duckdb.connect() as base, dbapi.connect(dsn) as session:
         base.execute("SET TimeZone = 'UTC'")
+        base.execute(f"CREATE TABLE flights AS FROM read_csv('{sources.data}/flights/*.csv')")
+        base.register("observations", pa.Table.from_pylist(list(observations(sources))))
         base.execute(
-            f"CREATE TABLE flights AS FROM read_csv('{data}/flights/*.csv', header = true)"
+            "CREATE TABLE weather AS SELECT * REPLACE (CAST(time_hour AS TIMESTAMPTZ) AS time_hour)"
+            " FROM observations"
         )
-        for name in ("weather", "planes", "airports", "airlines"):
-            path = data_file(f"{name}.csv")
-            base.execute(f"CREATE TABLE {name} AS FROM read_csv('{path}', nullstr = '{NULL}')")
+        with dbapi.connect(sources.fleet) as fleet, fleet.cursor() as cursor:
+            for name in FLEET:
+                cursor.execute(f"TABLE {name}")
+                base.register(name, cursor.fetch_arrow_table())
         for name in ("departures", *AGGREGATES):
             base.execute(f"CREATE TABLE {name} AS {query(name)}")
         numbers = base.table("departures").select(TARGET, *FEATURES).df()
@@ -47,15 +64,16 @@ def with_duckdb(data: Path, dsn: str, schema: str) -> None:
         session.commit()
 
 
-def with_pandas(data: Path, dsn: str, schema: str) -> None:
+def with_pandas(sources: Sources, dsn: str, schema: str) -> None:
     """What many would write: pandas, and `to_sql` with rows in batches."""
     import pandas as pd
     import sqlalchemy
 
-    files = sorted((data / "flights").glob("*.csv"))
+    files = sorted((sources.data / "flights").glob("*.csv"))
     flights = pd.concat([pd.read_csv(path) for path in files], ignore_index=True)
-    others = {name: _frame(name) for name in ("weather", "planes", "airports", "airlines")}
-    departures = _departures(flights, **others)
+    weather = pd.DataFrame(observations(sources))
+    fleet = sqlalchemy.create_engine(_psycopg(sources.fleet))
+    departures = _departures(flights, weather, **{name: pd.read_sql(name, fleet) for name in FLEET})
     tables = {
         "departures": departures,
         "by_carrier": _by_carrier(departures),
@@ -63,13 +81,29 @@ def with_pandas(data: Path, dsn: str, schema: str) -> None:
         "by_destination": _means(departures, ["dest", "destination"], ["arr_delay", "distance"]),
         "drivers": regression(departures[[TARGET, *FEATURES]]),
     }
-    engine = sqlalchemy.create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+    engine = sqlalchemy.create_engine(_psycopg(dsn))
     with engine.begin() as session:
         for name, table in tables.items():
             table.to_sql(
                 name, session, schema=schema, if_exists="replace", index=False, chunksize=10_000
             )
     engine.dispose()
+    fleet.dispose()
+
+
+def observations(sources: Sources) -> Iterator[dict[str, Any]]:
+    """The weather's records, page by page."""
+    import requests
+
+    url: str | None = f"{sources.weather}/observations?limit=5000"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["X-Api-Key"] = sources.key
+        while url is not None:
+            answer = session.get(url, timeout=60)
+            answer.raise_for_status()
+            yield from answer.json()["data"]
+            url = answer.links.get("next", {}).get("url")
 
 
 def regression(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,10 +127,8 @@ def query(name: str) -> str:
     return text
 
 
-def _frame(name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(data_file(f"{name}.csv"))
+def _psycopg(dsn: str) -> str:
+    return dsn.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 def _departures(

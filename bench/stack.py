@@ -19,6 +19,8 @@ from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.postgres import throwaway
 from ropewalk.testing.services import StageService, free_port, running
 
+from bench.rivals import Sources
+
 if TYPE_CHECKING:
     from ropewalk.kernel.datasets import DatasetStore
 
@@ -33,16 +35,19 @@ class Stack:
     folder: Path
     databases: Databases
     stages: dict[str, StageService]
+    demo: Sources | None = None
+
+    @property
+    def sources(self) -> Sources:
+        """The demo's sources, where they run."""
+        if self.demo is None:
+            raise RuntimeError("the stack runs without the demo's sources")
+        return self.demo
 
     @property
     def dsn(self) -> str:
         """The results, as the store stage's role."""
         return self.databases.stage("store")
-
-    @property
-    def data(self) -> Path:
-        """The root of the demo's files."""
-        return self.folder / "data"
 
     @property
     def store(self) -> DatasetStore:
@@ -62,45 +67,58 @@ def stack(folder: Path, names: Iterable[str] = STAGES, *, demo: bool = False) ->
         databases = Databases(cluster, {login: secrets.token_hex(16) for login in LOGINS})
         databases.provision()
         env = {"ROPEWALK_CONNECTION_RESULTS": databases.stage("store")}
-        if demo:
-            env |= stops.enter_context(_demo(folder / "data", databases))
+        sources = stops.enter_context(_demo(folder / "data", databases)) if demo else None
+        env |= _leading_to(sources) if sources else {}
         token = secrets.token_hex(16)
         services = [
             StageService(name, databases.stage(name), folder, env=env, token=token)
             for name in names
         ]
         started = stops.enter_context(running(*services))
-        yield Stack(folder, databases, {service.stage: service for service in started})
+        yield Stack(folder, databases, {service.stage: service for service in started}, sources)
 
 
 @contextmanager
-def _demo(data: Path, databases: Databases) -> Iterator[dict[str, str]]:
-    """The demo's sources, and the settings that lead to them; the weather service is never busy."""
-    key, port = secrets.token_hex(16), free_port()
+def _demo(data: Path, databases: Databases) -> Iterator[Sources]:
+    """The demo's sources; the weather service is never busy."""
+    port = free_port()
+    sources = Sources(
+        data,
+        f"http://127.0.0.1:{port}",
+        secrets.token_hex(16),
+        databases.dsn("fleet_reader", "fleet"),
+    )
     env = {
         **os.environ,
         "DEMO_DATA": str(data),
         "DEMO_FLEET_URL": databases.dsn("fleet", "fleet"),
-        "DEMO_WEATHER_TOKEN": key,
+        "DEMO_WEATHER_TOKEN": sources.key,
         "DEMO_WEATHER_PORT": str(port),
         "DEMO_WEATHER_BUSY_EVERY": "0",
     }
     subprocess.run(
         [sys.executable, "-m", "demo.prepare"], env=env, check=True, stdout=subprocess.DEVNULL
     )
-    weather = subprocess.Popen([sys.executable, "-m", "demo.weather"], env=env)
+    weather = subprocess.Popen(
+        [sys.executable, "-m", "demo.weather"], env=env, stderr=subprocess.DEVNULL
+    )
     try:
-        _wait(f"http://127.0.0.1:{port}/healthz", weather)
-        yield {
-            "ROPEWALK_ROOT_DATA": str(data),
-            "ROPEWALK_CONNECTION_FLEET": databases.dsn("fleet_reader", "fleet"),
-            "ROPEWALK_CONNECTION_WEATHER_API": json.dumps(
-                {"url": f"http://127.0.0.1:{port}", "token": key}
-            ),
-        }
+        _wait(f"{sources.weather}/healthz", weather)
+        yield sources
     finally:
         weather.terminate()
         weather.wait(30)
+
+
+def _leading_to(sources: Sources) -> dict[str, str]:
+    """A stage's settings that lead to the sources."""
+    return {
+        "ROPEWALK_ROOT_DATA": str(sources.data),
+        "ROPEWALK_CONNECTION_FLEET": sources.fleet,
+        "ROPEWALK_CONNECTION_WEATHER_API": json.dumps(
+            {"url": sources.weather, "token": sources.key}
+        ),
+    }
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

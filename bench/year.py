@@ -38,7 +38,7 @@ def run(options: Options) -> Iterator[Figure]:
             for schema in RIVALS:
                 session.execute(f"CREATE SCHEMA {schema}")
         scripts = {
-            name: partial(script, running.data, running.dsn, name)
+            name: partial(script, running.sources, running.dsn, name)
             for name, script in RIVALS.items()
         }
         rivals: dict[str, Run] = {"ours": partial(through_stages, running, workflow), **scripts}
