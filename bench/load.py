@@ -101,7 +101,7 @@ class Load:
         )
 
     def by_pandas(self) -> None:
-        """Pandas, rows in batches."""
+        """Pandas, as it is used."""
         import sqlalchemy
 
         url = self.stack.dsn.replace("postgresql://", "postgresql+psycopg://")
@@ -113,7 +113,6 @@ class Load:
                 schema=SCHEMA,
                 if_exists="replace",
                 index=False,
-                chunksize=10_000,
             )
         engine.dispose()
 

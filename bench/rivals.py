@@ -65,7 +65,7 @@ def with_duckdb(sources: Sources, dsn: str, schema: str) -> None:
 
 
 def with_pandas(sources: Sources, dsn: str, schema: str) -> None:
-    """What many would write: pandas, and `to_sql` with rows in batches."""
+    """What many would write: pandas and `to_sql`."""
     import pandas as pd
     import sqlalchemy
 
@@ -84,9 +84,7 @@ def with_pandas(sources: Sources, dsn: str, schema: str) -> None:
     engine = sqlalchemy.create_engine(_psycopg(dsn))
     with engine.begin() as session:
         for name, table in tables.items():
-            table.to_sql(
-                name, session, schema=schema, if_exists="replace", index=False, chunksize=10_000
-            )
+            table.to_sql(name, session, schema=schema, if_exists="replace", index=False)
     engine.dispose()
     fleet.dispose()
 
