@@ -8,6 +8,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
+from sqlglot.schema import MappingSchema
 
 from ropewalk.process.relations import DIALECT, Relation, Source, fold
 
@@ -53,7 +54,7 @@ def _scope(query: exp.Query, relations: Mapping[str, Relation]) -> Scope | None:
         qualified = qualify(
             query.copy(),
             dialect=DIALECT,
-            schema=schema,
+            schema=MappingSchema(schema, dialect=DIALECT, normalize=False),  # names as they are
             validate_qualify_columns=False,
             quote_identifiers=False,
             identify=False,

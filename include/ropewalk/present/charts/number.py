@@ -1,0 +1,60 @@
+"""A number: the one that matters, large."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ropewalk.contracts.errors import ConfigError
+from ropewalk.present.charting import Aggregate, ChartOptions, Drawing, columns, words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Options(ChartOptions):
+    """Which value, and how it is written."""
+
+    value: str | None = Field(
+        None, description="the column; the number of rows, where it is not given"
+    )
+    aggregate: Aggregate = "sum"
+    format: str = Field(",.6g", description="as Python writes numbers: ,.0f or .1%")
+    unit: str = ""
+
+
+def draw(options: Options, table: pa.Table) -> Drawing:
+    """The number, and the one row behind it."""
+    import pyarrow as pa
+
+    name = options.value or "rows"
+    value = _value(options, table)
+    text = "–" if value is None else f"{value:{_format(options.format)}}{options.unit}"
+    return Drawing(pa.table({options.title or words(name): [value]}), number=text)
+
+
+def _value(options: Options, table: pa.Table) -> Any:
+    import pyarrow.compute as pc
+
+    if options.value is None:
+        return table.num_rows
+    column = columns(table, options.value)[options.value]
+    if options.aggregate == "count":
+        return pc.count(column).as_py()
+    try:
+        return getattr(pc, options.aggregate)(column).as_py()
+    except Exception as error:
+        raise ConfigError(
+            f"column {options.value!r} has no {options.aggregate}", code="not_a_number"
+        ) from error
+
+
+def _format(text: str) -> str:
+    try:
+        format(1.5, text)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no format of a number", field="format", hint=",.0f or .1%"
+        ) from None
+    return text
