@@ -224,10 +224,8 @@ def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
     sample = next((value for value in values if value is not None), None)
     if isinstance(sample, uuid.UUID):
         values = [None if value is None else str(value) for value in values]
-    elif (
-        (isinstance(sample, dict | list)
-        and kind is None)
-        or (kind == pa.string() and isinstance(sample, dict | list))
+    elif (isinstance(sample, dict | list) and kind is None) or (
+        kind == pa.string() and isinstance(sample, dict | list)
     ):
         import json
 

@@ -19,6 +19,8 @@ from ropewalk.present.charting import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FEW = 6  # labels that stand beside each other
+
 
 class Options(ChartOptions):
     """Which categories and which value."""
@@ -49,7 +51,7 @@ def draw(options: Options, table: pa.Table) -> Drawing:
     ]
     category = {**channel(data, options.x, ordinal=True), "sort": order}
     if not options.horizontal:
-        category["axis"] = {"labelAngle": -40 if data.num_rows > 6 else 0, "labelLimit": 120}
+        category["axis"] = {"labelAngle": -40 if data.num_rows > FEW else 0, "labelLimit": 120}
     encoding: dict[str, Any] = {
         bars: category,
         height: channel(data, value),

@@ -30,7 +30,7 @@ def draw(options: Options, table: pa.Table) -> Drawing:
 
     name = options.value or "rows"
     value = _value(options, table)
-    text = "–" if value is None else f"{value:{_format(options.format)}}{options.unit}"
+    text = "none" if value is None else f"{value:{_format(options.format)}}{options.unit}"
     return Drawing(pa.table({options.title or words(name): [value]}), number=text)
 
 

@@ -1,0 +1,221 @@
+"""The pages in a browser: all workflows, a workflow's runs, a run's report and its files. None is open."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
+
+from ropewalk.contracts.errors import NotFoundError, RopewalkError, UnauthorizedError
+from ropewalk.kernel.app import Service
+from ropewalk.kernel.tokens import bears
+from ropewalk.present import html
+from ropewalk.present.charting import SCHEMA
+
+ROOT = "/reports"
+PAGE = "index.html"
+LATEST = "latest"
+MOST_RUNS = 400
+
+Row = dict[str, Any]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+WorkflowName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+RunId = Annotated[str, Path(max_length=250)]
+FileName = Annotated[str, Path(pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,200}$")]
+
+WORKFLOWS = """
+SELECT DISTINCT ON (a.workflow) a.workflow, a.run_id, t.partition, t.ended_at,
+    t.request -> 'run' ->> 'title' AS title, count(*) OVER (PARTITION BY a.workflow) AS reports
+FROM asked a JOIN task t USING (key) WHERE t.state = 'succeeded'
+ORDER BY a.workflow, a.requested DESC
+"""
+RUNS = """
+SELECT a.run_id, a.step, a.key, t.partition, t.ended_at, t.report -> 'metrics' AS metrics,
+    t.request -> 'run' ->> 'title' AS title
+FROM asked a JOIN task t USING (key)
+WHERE a.workflow = %(workflow)s AND t.state = 'succeeded' AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
+ORDER BY a.requested DESC, t.ended_at DESC LIMIT %(limit)s
+"""
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes; each answers only to the installation's token, or to a browser that has shown the view key."""
+    router = APIRouter(prefix=ROOT, route_class=_viewed(service), include_in_schema=False)
+
+    @router.get("/")
+    async def index() -> Response:
+        found = await _rows(service, WORKFLOWS, {})
+        return _html(html.page("index.html", title="Reports", workflows=found))
+
+    @router.get("/{workflow}/")
+    async def history(request: Request, workflow: WorkflowName) -> Response:
+        found = await _runs(service, workflow, limit=MOST_RUNS)
+        inside = bears(request.headers.get("authorization", ""), service.settings.token)
+        return _html(_history(workflow, found, "" if inside else f"{ROOT}/"))
+
+    @router.get("/{workflow}/{run_id}/")
+    async def report(workflow: WorkflowName, run_id: RunId) -> Response:
+        return await _file(service, await _runs(service, workflow, run_id), PAGE)
+
+    @router.get("/{workflow}/{run_id}/{file}")
+    async def file(workflow: WorkflowName, run_id: RunId, file: FileName) -> Response:
+        return await _file(service, await _runs(service, workflow, run_id), file)
+
+    return router
+
+
+def _viewed(service: Service) -> type[APIRoute]:
+    """The class of routes that are for viewers only, and that tell errors as a page."""
+
+    class Viewed(APIRoute):
+        def get_route_handler(self) -> Handler:
+            handler = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                try:
+                    return _admit(request, service) or await handler(request)
+                except RopewalkError as error:
+                    text = html.page(
+                        "message.html",
+                        title=_TITLES.get(error.status, "No report"),
+                        text=str(error),
+                    )
+                    return HTMLResponse(text, status_code=error.status, headers=html.headers())
+
+            return checked
+
+    return Viewed
+
+
+_TITLES = {401: "A key is needed", 404: "There is no such report"}
+
+
+def _admit(request: Request, service: Service) -> Response | None:
+    """Nothing for a viewer; for the view key in the address, a cookie and the address without it."""
+    key = service.settings.view_token
+    name = _cookie(key)
+    if bears(request.headers.get("authorization", ""), service.settings.token):
+        return None
+    if _same(request.query_params.get("key"), key):
+        answer = RedirectResponse(
+            request.url.path, status_code=303, headers={"cache-control": "no-store"}
+        )
+        answer.set_cookie(
+            name,
+            key.get_secret_value() if key else "",
+            path=ROOT,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+        return answer
+    if _same(request.cookies.get(name), key):
+        return None
+    raise UnauthorizedError(
+        "This page opens with the link that the installation printed: its address ends in ?key=…"
+    )
+
+
+def _cookie(key: SecretStr | None) -> str:
+    """The cookie's name: an installation's own, for browsers tell hosts apart and not ports."""
+    told = key.get_secret_value() if key else ""
+    return f"ropewalk_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+def _same(given: str | None, key: SecretStr | None) -> bool:
+    if given is None or key is None:
+        return False
+    return hmac.compare_digest(given.encode(), key.get_secret_value().encode())
+
+
+async def _rows(service: Service, query: str, values: Mapping[str, Any]) -> list[Row]:
+    async with service.pool.connection() as connection:
+        cursor = await connection.execute(query, values)
+        found: list[Row] = await cursor.fetchall()
+        return found
+
+
+async def _runs(
+    service: Service, workflow: str, run: str | None = None, limit: int = 20
+) -> list[Row]:
+    """The reports of a workflow, or of one of its runs; the latest first."""
+    wanted = None if run == LATEST else run
+    values = {"workflow": workflow, "run": wanted, "limit": 1 if run == LATEST else limit}
+    found = await _rows(service, RUNS, values)
+    if not found:
+        which = f"Run {run} of {workflow}" if wanted else f"Workflow {workflow}"
+        raise NotFoundError(f"{which} has made no report yet.")
+    return found
+
+
+async def _file(service: Service, reports: list[Row], file: str) -> Response:
+    """A file of one of a run's reports."""
+    for row in reports:
+        try:
+            data, artifact = await asyncio.to_thread(service.store.artifact, row["key"], file)
+        except NotFoundError:
+            continue
+        return Response(data, media_type=artifact.media_type, headers=html.headers())
+    raise NotFoundError(f"The report has no file {file}.")
+
+
+def _html(text: str) -> Response:
+    return HTMLResponse(text, headers=html.headers())
+
+
+def _history(workflow: str, runs: list[Row], all_workflows: str) -> str:
+    """The page of a workflow: its numbers now, over its partitions, and its runs."""
+    for run in runs:
+        run["metrics"] = run["metrics"] or {}
+    names = list(dict.fromkeys(name for run in runs for name in run["metrics"]))
+    return html.page(
+        "history.html",
+        title=runs[0]["title"] or workflow,
+        workflow=workflow,
+        runs=runs,
+        more=len(runs) == MOST_RUNS,
+        names=names,
+        latest=runs[0]["metrics"],
+        charts=[chart for name in names if (chart := _over_time(name, runs))],
+        all_workflows=all_workflows,
+    )
+
+
+def _over_time(name: str, runs: list[Row]) -> dict[str, Any] | None:
+    """A metric over the partitions, each as its latest run left it; over the runs, where there are no partitions."""
+    latest: dict[str, Any] = {}
+    for run in runs:
+        value = run["metrics"].get(name)
+        if isinstance(value, int | float):
+            latest.setdefault(run["partition"] or run["ended_at"].isoformat(), value)
+    if len(latest) < 2:  # noqa: PLR2004 - one point is no line
+        return None
+    values = [{"when": when, "value": value} for when, value in sorted(latest.items())]
+    spec = {
+        "$schema": SCHEMA,
+        "width": "container",
+        "height": 180,
+        "data": {"values": values},
+        "mark": {"type": "line", "point": len(values) < 100, "strokeWidth": 2},  # noqa: PLR2004
+        "encoding": {
+            "x": {"field": "when", "type": "temporal", "title": None, "scale": {"type": "utc"}},
+            "y": {
+                "field": "value",
+                "type": "quantitative",
+                "title": None,
+                "scale": {"zero": False},
+            },
+            "tooltip": [
+                {"field": "when", "type": "nominal"},
+                {"field": "value", "type": "quantitative"},
+            ],
+        },
+    }
+    return {"title": name, "spec": spec}
