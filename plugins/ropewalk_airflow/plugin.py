@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
 
 from ropewalk_airflow.links import DatasetLink, ReportLink
 from ropewalk_airflow.timetable import WorkflowTimetable
-from ropewalk_airflow.web import application
 
 
 class RopewalkPlugin(AirflowPlugin):
@@ -15,7 +16,6 @@ class RopewalkPlugin(AirflowPlugin):
     name = "ropewalk"
     timetables = [WorkflowTimetable]
     operator_extra_links = [ReportLink(), DatasetLink()]
-    fastapi_apps = [{"app": application(), "url_prefix": "/ropewalk", "name": "Ropewalk"}]
     external_views = [
         {
             "name": "Report",
@@ -30,3 +30,10 @@ class RopewalkPlugin(AirflowPlugin):
             "url_route": "ropewalk_reports",
         },
     ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The pages of the reports; made in the API server alone, which alone asks for them."""
+        from ropewalk_airflow.web import application
+
+        return [{"app": application(), "url_prefix": "/ropewalk", "name": "Ropewalk"}]
