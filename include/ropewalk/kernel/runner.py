@@ -84,7 +84,7 @@ class Runner:
             self._attempts.pop(attempt.key, None)
             self.wake.set()
             if not task.cancelled() and task.exception():
-                log.error("attempt.lost", key=attempt.key, error=repr(task.exception()))
+                log.error("attempt.lost", key=attempt.key, exc_info=task.exception())
 
         return gone
 
@@ -141,7 +141,7 @@ class Attempt:
 
     def kill(self) -> None:
         """End the child and all that it started, at once: nothing of it is visible before it commits."""
-        if self._process is not None and self._process.exitcode is None:
+        if self._process is not None and self._process.pid and self._process.exitcode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import structlog
@@ -26,6 +28,7 @@ from ropewalk.kernel.stage import Stage, load
 
 log = structlog.get_logger()
 PRELOAD = ("pyarrow", "pyarrow.flight", "ropewalk.kernel.perform", "ropewalk.kernel.flight")
+SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
 
 
 def main(path: str) -> None:
@@ -121,6 +124,7 @@ def database_url(settings: Settings) -> str:
 
 def _prepare(path: str, stage: Stage, settings: Settings) -> None:
     """Start the fork server, and bring the ledger's tables up to date in a first child of it."""
+    _shelter_socket(settings.scratch_dir / f"fork-{settings.port}")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, path, *stage.preload])
     child = context.Process(target=_migrate, args=(database_url(settings), stage.name))
@@ -128,6 +132,17 @@ def _prepare(path: str, stage: Stage, settings: Settings) -> None:
     child.join()
     if child.exitcode != 0:
         raise ConfigError(f"the tables of the ledger cannot be made (exit {child.exitcode})")
+
+
+def _shelter_socket(folder: Path) -> None:
+    """Keep the fork server's socket where no cleaner of /tmp removes it from under a service that runs for weeks.
+
+    A path too long for a Unix socket (108 bytes) stays with multiprocessing's own choice.
+    """
+    if len(os.fsencode(folder)) <= SOCKET_FOLDER:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _migrate(url: str, schema: str) -> None:
@@ -142,6 +157,7 @@ def _log_as_json() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(),

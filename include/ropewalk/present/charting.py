@@ -107,6 +107,7 @@ def spec(mark: dict[str, Any] | str, encoding: dict[str, Any], **more: Any) -> d
         "$schema": SCHEMA,
         "width": "container",
         "height": 280,
+        "autosize": {"type": "fit-x", "contains": "padding"},
         "mark": mark,
         "encoding": encoding,
         **more,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,14 @@ class Story:
 
 def story_of(task: Task) -> Story:
     """The story of all steps before the task's own."""
-    return Story(list(_steps(task)))
+    steps = {step.name: step for step in _steps(task)}
+    return Story(sorted(steps.values(), key=lambda step: (_depth(step.name, steps), step.name)))
+
+
+def _depth(name: str, steps: Mapping[str, StepStory]) -> int:
+    """How many steps lie before a step, on the longest way to it."""
+    inputs = steps[name].report.rows.inputs
+    return max((_depth(source, steps) + 1 for source in inputs if source in steps), default=0)
 
 
 def _steps(task: Task) -> Iterator[StepStory]:
