@@ -128,6 +128,12 @@ class Attempt:
         with BUSY.labels(stage).track_inprogress(), SECONDS.labels(stage).time():
             try:
                 await self._watch()
+            except (OSError, EOFError) as error:
+                bound.exception("fork.failed")
+                self._outcome = RetryableError(
+                    f"the stage cannot start a process for the task ({type(error).__name__})",
+                    code="no_process",
+                )
             finally:
                 self.kill()
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
