@@ -11,7 +11,6 @@ import pytest
 from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.postgres import Cluster, throwaway
 
-
 # A shared machine may stand still for a second: how long an example takes says nothing.
 hypothesis.settings.register_profile(
     "ropewalk", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -63,7 +63,9 @@ async def _present(*parts: str) -> Response:
     url, token = address(_connection())
     path = "/".join(quote(part, safe="") for part in parts)
     slash = "" if len(parts) > 2 else "/"  # noqa: PLR2004 - a file is no folder
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        timeout=30, trust_env=False, verify=url.startswith("https:")
+    ) as client:
         try:
             answer = await client.get(
                 f"{url}/reports/{path}{slash}", headers={"authorization": f"Bearer {token}"}

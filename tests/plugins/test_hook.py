@@ -1,0 +1,122 @@
+"""Airflow's side of the contract, against a real stage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+from ropewalk.contracts.errors import (
+    ConfigError,
+    FatalError,
+    NotFoundError,
+    RetryableError,
+    UnauthorizedError,
+    error_of,
+)
+from ropewalk.contracts.models import State, TaskRequest
+from ropewalk.testing.services import StageService, free_port
+from ropewalk_airflow.hook import StageHook
+from ropewalk_airflow.trigger import StageTrigger
+
+from tests.kernel.conftest import ask, service
+
+__all__ = ["ask", "service"]  # the example stage, running, and requests for it
+
+CONNECTION = "AIRFLOW_CONN_ROPEWALK_COLLECT"
+Ask = Callable[..., TaskRequest]
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str) -> StageHook:
+    """A hook whose connection leads there."""
+    found = {"conn_type": "ropewalk_stage", "host": "127.0.0.1", "port": port, "password": token}
+    monkeypatch.setenv(CONNECTION, json.dumps(found))
+    return StageHook("ropewalk_collect")
+
+
+@pytest.fixture
+def hook(service: StageService, monkeypatch: pytest.MonkeyPatch) -> StageHook:
+    """A hook with a connection to the example stage."""
+    return connect(monkeypatch, service.port, service.token)
+
+
+def end(hook: StageHook, key: str) -> State:
+    """The state in which a task ends."""
+    while not (status := hook.read(key, wait=20)).state.ended:
+        pass
+    return status.state
+
+
+def test_a_task_from_submit_to_report(hook: StageHook, ask: Ask) -> None:
+    request = ask(rows=5)
+    key = hook.submit(request).key
+    assert end(hook, key) is State.SUCCEEDED
+    status = hook.submit(request)
+    assert (status.state, status.report and status.report.rows.out) == (State.SUCCEEDED, 5)
+    assert [line.text for line in hook.lines(key, 0)] == ["wrote 5 rows"]
+    assert hook.lines(key, hook.lines(key, 0)[-1].n) == []
+
+
+def test_a_tasks_error_comes_as_the_stage_raised_it(hook: StageHook, ask: Ask) -> None:
+    for what, kind in (("fail", RetryableError), ("fatal", FatalError)):
+        key = hook.submit(ask(what)).key
+        end(hook, key)
+        problem = hook.read(key).error
+        assert problem is not None
+        error = error_of(problem)
+        assert isinstance(error, kind)
+        assert (error.step, error.retryable) == ("act", kind is RetryableError)
+
+
+def test_cancel(hook: StageHook, ask: Ask) -> None:
+    key = hook.submit(ask("wait", asker="try-2")).key
+    assert hook.cancel(key, "try-1").state is not State.CANCELLED  # a newer try has asked for it
+    assert hook.cancel(key, "try-2").state is State.CANCELLED
+
+
+def test_the_trigger_fires_when_the_task_has_ended(hook: StageHook, ask: Ask) -> None:
+    key = hook.submit(ask(rows=1)).key
+
+    async def first() -> object:
+        async for event in StageTrigger("ropewalk_collect", key, "", 7).run():
+            return event.payload
+        return None
+
+    assert asyncio.run(first()) == {"key": key, "after": 7}
+    assert hook.read(key).state is State.SUCCEEDED
+
+
+def test_a_trigger_is_made_again_from_what_it_says_of_itself() -> None:
+    path, arguments = StageTrigger("c", "k", "a", 3).serialize()
+    assert path == "ropewalk_airflow.trigger.StageTrigger"
+    assert StageTrigger(**arguments).serialize() == (path, arguments)
+
+
+def test_the_connections_button_says_what_is_wrong(
+    hook: StageHook, service: StageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok, text = hook.test_connection()
+    assert ok
+    assert text.startswith("stage collect")
+    ok, text = connect(monkeypatch, service.port, "another-token-altogether").test_connection()
+    assert not ok
+    assert "token" in text
+
+
+def test_errors_of_the_way_name_the_connection_and_no_secret(
+    service: StageService, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnauthorizedError) as refused:
+        connect(monkeypatch, service.port, "another-token-altogether").submit(ask())
+    with pytest.raises(RetryableError, match="ropewalk_collect does not answer") as away:
+        connect(monkeypatch, free_port(), "a-secret-token").submit(ask())
+    assert "token-altogether" not in str(refused.value)
+    assert "a-secret-token" not in str(away.value)
+
+
+def test_what_the_stage_refuses_is_told(hook: StageHook, ask: Ask) -> None:
+    with pytest.raises(NotFoundError):
+        hook.read("0" * 64)
+    with pytest.raises(ConfigError, match="'wrong'"):
+        hook.submit(ask().model_copy(update={"stage": "wrong"}))

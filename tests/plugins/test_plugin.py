@@ -1,0 +1,44 @@
+"""How Airflow loads us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.plugins.conftest import ROOT
+
+LOADED = """
+import sys
+from airflow import plugins_manager
+plugins, errors = plugins_manager._get_plugins()
+assert not errors, errors
+assert "ropewalk" in [plugin.name for plugin in plugins], plugins
+import operator
+assert hasattr(operator, "itemgetter"), "a file of ours stands in for a module of Python's"
+import importlib.util
+spec = importlib.util.spec_from_file_location("loader", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert module.flights_daily.dag_id == "flights_daily"
+print(",".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+DATA = {
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "duckdb",
+    "sklearn",
+    "statsmodels",
+    "vl_convert",
+    "adbc_driver_postgresql",
+}
+
+
+def test_airflow_finds_the_plugin_and_the_dags_and_loads_no_data_library() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
+    command = [sys.executable, "-c", LOADED, str(ROOT / "dags" / "workflows.py")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.strip().splitlines()[-1].split(","))
+    assert loaded & DATA == set()
