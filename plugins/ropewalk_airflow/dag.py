@@ -163,7 +163,7 @@ def _default_args(workflow: Workflow) -> dict[str, Any]:
 def _params(workflow: Workflow) -> dict[str, Param]:
     """The trigger form: what the file declares, and the day and the refresh that every workflow has."""
     header = workflow.header
-    found = {name: _param(field) for name, field in header.params.items()}
+    found = {}
     if header.partition is not None:
         past = header.end is not None and header.end < datetime.now(UTC).date()
         found["date"] = Param(
@@ -171,15 +171,14 @@ def _params(workflow: Workflow) -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="Day",
-            description=f"The {header.partition} to run; where it is empty, the one of the run's own date.",
-            section="Run",
+            description=f"The {header.partition} to run; where it is empty, the one of the logical date.",
         )
+    found |= {name: _param(field) for name, field in header.params.items()}
     found["refresh"] = Param(
         default=False,
         type="boolean",
         title="Read the sources again",
         description="Also what has been read before is read anew.",
-        section="Run",
     )
     return found
 

@@ -22,7 +22,7 @@ from ropewalk.contracts.models import (
     Use,
 )
 from ropewalk.contracts.plugins import STAGE_KIND, plugin
-from ropewalk.workflow import Step, Workflow, partition_of, partition_on, task_request
+from ropewalk.workflow import Step, Workflow, covers, partition_of, partition_on, task_request
 from ropewalk.workflow.model import Header
 
 from ropewalk_airflow.hook import StageHook, connection_id
@@ -222,14 +222,20 @@ def run_info(context: Any, workflow: Workflow) -> RunInfo:
 
 
 def partition_for(workflow: Workflow, context: Any) -> Partition | None:
-    """The partition of a run: the day its form names, else its data interval's, else that of its moment."""
-    run = context["dag_run"]
-    if workflow.header.partition is None:
+    """The partition of a run: of the day that its form names, else of its data interval or its moment.
+
+    A form left as it was names the first day of a workflow whose last day is past; then a date of the run
+    that lies within the workflow's days is what the user has chosen.
+    """
+    run, header = context["dag_run"], workflow.header
+    if header.partition is None:
         return partition_of(workflow, run.run_after)
-    asked = (run.conf or {}).get("date")
-    if asked:
-        return partition_on(workflow, date.fromisoformat(str(asked)[:10]))
-    return partition_of(workflow, run.data_interval_start or run.logical_date or run.run_after)
+    dated = partition_of(workflow, run.data_interval_start or run.logical_date or run.run_after)
+    asked = str((run.conf or {}).get("date") or "")[:10]
+    untouched = asked == str(header.start) and dated is not None and covers(workflow, dated)
+    if not asked or untouched:
+        return dated
+    return partition_on(workflow, date.fromisoformat(asked))
 
 
 def generation(context: Any) -> str:

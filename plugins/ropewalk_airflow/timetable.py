@@ -26,6 +26,17 @@ class WorkflowTimetable(CronDataIntervalTimetable):
             last_automated_data_interval=last_automated_data_interval, restriction=local
         )
 
+    def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
+        """What a run triggered by hand covers: the interval that its date lies in, if that is over by now.
+
+        Otherwise it is the last one that is over, as Airflow has it for every date.
+        """
+        start = self._align_to_prev(_local(run_after, self._timezone) or run_after)
+        end = self._get_next(start)
+        if end <= DateTime.utcnow():
+            return DataInterval(start=start, end=end)
+        return super().infer_manual_data_interval(run_after=run_after)
+
 
 def replace_bounds(restriction: TimeRestriction, zone: Any) -> TimeRestriction:
     """The restriction with bare dates as midnights of the zone."""

@@ -26,6 +26,13 @@ HERE = Path(__file__).parent
 LIMIT = 600.0  # seconds
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the tests of a whole stack the time that they need."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LIMIT + 300))
+
+
 @dataclass
 class Stack:
     """A running installation: its folder, its DAGs, and what `make up` printed."""

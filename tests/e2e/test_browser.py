@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import Stack, until
 
 PATIENCE = 120_000  # milliseconds
 CHROMIUM = shutil.which("chromium")
@@ -42,8 +42,12 @@ def test_trigger_with_the_form_and_see_the_report(stack: Stack, page: Page) -> N
     page.get_by_role("button", name="Trigger").first.click()
     page.locator("[name=element_date]").fill("2013-01-01")
     page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
-    page.wait_for_timeout(2000)
-    (run_id,) = {run["dag_run_id"] for run in stack.runs("flights_daily")} - known
+
+    def begun() -> set[str]:
+        return {run["dag_run_id"] for run in stack.runs("flights_daily")} - known
+
+    until(lambda: bool(begun()), "the run")
+    (run_id,) = begun()
     assert stack.finish("flights_daily", run_id) == "success"
     page.goto(f"/dags/flights_daily/runs/{run_id}")
     page.get_by_role("link", name="Report").click()

@@ -46,7 +46,7 @@ def test_tasks_wait_for_what_their_sql_reads() -> None:
 
 def test_the_trigger_form_has_the_files_params_and_the_day() -> None:
     params = dag_of_file(ROOT / "dags" / "workflows" / "flights_daily.yaml").params
-    assert set(params) == {"min_flights", "date", "refresh"}
+    assert list(params) == ["date", "min_flights", "refresh"]
     assert params.get_param("min_flights").schema["minimum"] == 1
     assert params.get_param("date").schema["format"] == "date"
 

@@ -65,3 +65,25 @@ def test_a_day_may_have_23_or_25_hours() -> None:
         return (one.end - one.start).total_hours()
 
     assert (hours(3, 10), hours(11, 3), hours(11, 4)) == (23, 25, 24)
+
+
+@pytest.mark.parametrize(
+    ("logical", "day"),
+    [
+        (pendulum.datetime(2013, 1, 5), "2013-01-05"),  # a bare date, as a form gives it
+        (pendulum.datetime(2013, 1, 5, 5), "2013-01-05"),  # New York's midnight
+        (pendulum.datetime(2013, 1, 5, 12), "2013-01-05"),
+        (pendulum.datetime(2013, 1, 5, 4, 59), "2013-01-04"),
+    ],
+)
+def test_a_run_by_hand_covers_the_day_of_its_date(logical: pendulum.DateTime, day: str) -> None:
+    timetable = WorkflowTimetable("@daily", timezone="America/New_York")
+    found = timetable.infer_manual_data_interval(run_after=logical)
+    assert str(found.start.in_timezone("America/New_York").date()) == day
+    assert (found.end - found.start).total_hours() == 24
+
+
+def test_a_run_by_hand_now_covers_the_last_day_that_is_over() -> None:
+    now = pendulum.now("UTC")
+    found = WorkflowTimetable("@daily", timezone="UTC").infer_manual_data_interval(run_after=now)
+    assert found.end == now.start_of("day")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ropewalk.workflow.load import load, loads
 from ropewalk.workflow.model import Step, Workflow, WorkflowError
-from ropewalk.workflow.partitions import partition_of, partition_on, partitions
+from ropewalk.workflow.partitions import covers, partition_of, partition_on, partitions
 from ropewalk.workflow.requests import task_request
 
 __all__ = [
     "Step",
     "Workflow",
     "WorkflowError",
+    "covers",
     "load",
     "loads",
     "partition_of",

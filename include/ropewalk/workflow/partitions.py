@@ -56,6 +56,13 @@ def whole(workflow: Workflow) -> Partition | None:
     )
 
 
+def covers(workflow: Workflow, partition: Partition) -> bool:
+    """Whether a partition begins within the workflow's days; one without a start or an end has no bound there."""
+    day = partition.start.astimezone(workflow.zone).date()
+    first, last = workflow.header.start, workflow.header.end
+    return (first is None or first <= day) and (last is None or day <= last)
+
+
 def midnight(workflow: Workflow, day: date) -> datetime:
     """The moment at which a day of the workflow's calendar begins, in UTC."""
     return datetime.combine(day, time(), workflow.zone).astimezone(UTC)
