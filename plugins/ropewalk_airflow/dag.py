@@ -49,10 +49,23 @@ def workflow_dag(workflow: Workflow) -> DAG:
         default_args=_default_args(workflow),
     )
     tasks = {step.name: _task(workflow, step, dag) for step in workflow.order()}
-    for step in workflow.steps.values():
-        tasks[step.name].set_upstream([tasks[name] for name in step.after])
+    for name, direct in _direct(workflow).items():
+        tasks[name].set_upstream([tasks[before] for before in direct])
     _mark_end(workflow, dag)
     return dag
+
+
+def _direct(workflow: Workflow) -> dict[str, list[str]]:
+    """The steps that each step waits for, without those that another of them waits for: a graph that can be read."""
+    before: dict[str, set[str]] = {}
+    for step in workflow.order():
+        before[step.name] = set(step.after).union(*(before[name] for name in step.after))
+    return {
+        step.name: [
+            name for name in step.after if not any(name in before[other] for other in step.after)
+        ]
+        for step in workflow.steps.values()
+    }
 
 
 def _mark_end(workflow: Workflow, dag: DAG) -> None:
