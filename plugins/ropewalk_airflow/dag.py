@@ -41,7 +41,6 @@ def workflow_dag(workflow: Workflow) -> DAG:
         doc_md=_text(workflow),
         schedule=_schedule(workflow),
         start_date=_midnight(workflow, header.start),
-        end_date=_midnight(workflow, header.end),
         catchup=header.catchup,
         max_active_runs=ACTIVE_RUNS,
         params=_params(workflow),
@@ -148,10 +147,11 @@ def _schedule(workflow: Workflow) -> Any:
         ]
     if schedule is None or schedule in {"@once", "@continuous"}:
         return schedule
-    return WorkflowTimetable(schedule, timezone=workflow.header.timezone)
+    end = _midnight(workflow, workflow.header.end)
+    return WorkflowTimetable(schedule, workflow.header.timezone, end)
 
 
-def _midnight(workflow: Workflow, day: date | None) -> datetime | None:
+def _midnight(workflow: Workflow, day: date | None) -> pendulum.DateTime | None:
     """The beginning of a day of the workflow's calendar, as Airflow wants it: with a zone of pendulum's."""
     if day is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pendulum
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 from pendulum import DateTime
@@ -15,13 +16,34 @@ class WorkflowTimetable(CronDataIntervalTimetable):
     ``airflow backfill create --from-date 2013-01-01 --to-date 2013-01-31`` reads its dates as midnights in
     UTC. Airflow gives such bounds their local meaning for partitioned timetables; for a zone west of UTC it
     would otherwise leave out the last day here, and for one east of it the first.
+
+    ``end`` is the last moment at which an interval may begin. It stands here and not on the DAG, since Airflow
+    makes no tasks for a run by hand that comes after a DAG's end.
     """
+
+    def __init__(self, cron: str, timezone: Any, end: DateTime | None = None) -> None:
+        super().__init__(cron, timezone)
+        self._end = end
+
+    def serialize(self) -> dict[str, Any]:
+        """The timetable as the scheduler makes it again."""
+        return {**super().serialize(), "end": self._end.isoformat() if self._end else None}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> WorkflowTimetable:
+        """The timetable of what `serialize` gave."""
+        end = pendulum.parse(data["end"]) if data.get("end") else None
+        zone = CronDataIntervalTimetable.deserialize(data)._timezone  # type: ignore[attr-defined]  # noqa: SLF001
+        return cls(data["expression"], zone, end if isinstance(end, DateTime) else None)
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         """The next run within the bounds."""
         local = replace_bounds(restriction, self._timezone)
+        if self._end is not None:
+            latest = min(local.latest, self._end) if local.latest else self._end
+            local = local._replace(latest=latest)
         return super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=local
         )

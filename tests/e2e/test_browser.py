@@ -50,7 +50,7 @@ def test_trigger_with_the_form_and_see_the_report(stack: Stack, page: Page) -> N
     (run_id,) = begun()
     assert stack.finish("flights_daily", run_id) == "success"
     page.goto(f"/dags/flights_daily/runs/{run_id}")
-    page.get_by_role("link", name="Report").click()
+    page.get_by_title("Report", exact=True).click()
     report = page.frame_locator("iframe")
     expect(report.get_by_text("New York departures").first).to_be_visible(timeout=PATIENCE)
     expect(report.locator("svg.marks, canvas.marks").first).to_be_visible(timeout=PATIENCE)

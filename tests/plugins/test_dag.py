@@ -42,6 +42,7 @@ def test_tasks_wait_for_what_their_sql_reads() -> None:
     }  # fmt: skip
     assert dag.get_task("report").upstream_task_ids == {"publish"}  # which waits for all others
     assert isinstance(dag.timetable, WorkflowTimetable)
+    assert dag.end_date is None  # Airflow would make no tasks for a run by hand after it
 
 
 def test_the_trigger_form_has_the_files_params_and_the_day() -> None:

@@ -87,3 +87,17 @@ def test_a_run_by_hand_now_covers_the_last_day_that_is_over() -> None:
     now = pendulum.now("UTC")
     found = WorkflowTimetable("@daily", timezone="UTC").infer_manual_data_interval(run_after=now)
     assert found.end == now.start_of("day")
+
+
+def test_the_last_day_is_the_timetables_and_survives_the_scheduler() -> None:
+    end = pendulum.datetime(2013, 1, 3, tz="America/New_York")
+    made = WorkflowTimetable("@daily", "America/New_York", end)
+    again = WorkflowTimetable.deserialize(made.serialize())
+    assert again.serialize() == made.serialize()
+    bounds = TimeRestriction(earliest=pendulum.datetime(2013, 1, 1), latest=None, catchup=True)
+    days, last = [], None
+    while info := again.next_dagrun_info(last_automated_data_interval=last, restriction=bounds):
+        last = info.data_interval
+        assert last is not None
+        days.append(last.start.in_timezone("America/New_York").day)
+    assert days == [1, 2, 3]
