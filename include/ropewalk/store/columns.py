@@ -158,8 +158,21 @@ def _narrower(kind: str) -> set[str]:
     return {narrow for narrow, wide in WIDER.items() if kind in wide} - {"date"}
 
 
+def plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the values themselves, however Arrow keeps them."""
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    return PLAIN.get(str(kind), kind)
+
+
+PLAIN = {
+    "large_string": pa.string(), "string_view": pa.string(), "large_binary": pa.binary(),
+    "binary_view": pa.binary(),
+}  # fmt: skip
+
+
 def _type(field: pa.Field, table: Table) -> str:
-    kind = field.type
+    kind = plain(field.type)
     if pa.types.is_decimal(kind):
         return "numeric"
     if pa.types.is_timestamp(kind):
@@ -178,8 +191,8 @@ def _type(field: pa.Field, table: Table) -> str:
 TYPES = {
     "bool": "boolean", "int8": "smallint", "uint8": "smallint", "int16": "smallint", "uint16": "integer",
     "int32": "integer", "uint32": "bigint", "int64": "bigint", "uint64": "numeric", "halffloat": "real",
-    "float": "real", "double": "double precision", "string": "text", "large_string": "text", "binary": "bytea",
-    "large_binary": "bytea", "date32[day]": "date", "date64[ms]": "date", "time32[s]": "time without time zone",
+    "float": "real", "double": "double precision", "string": "text", "binary": "bytea",
+    "date32[day]": "date", "date64[ms]": "date", "time32[s]": "time without time zone",
     "time32[ms]": "time without time zone", "time64[us]": "time without time zone",
     "time64[ns]": "time without time zone", "null": "text",
 }  # fmt: skip
@@ -193,17 +206,10 @@ def as_columns(schema: pa.Schema, present: Mapping[str, str]) -> pa.Schema:
     }  # fmt: skip
     fields = []
     for field in schema:
-        here = present.get(field.name, "")
-        narrow = (
-            not pa.types.is_decimal(field.type)
-            and here in wide
-            and TYPES.get(str(field.type)) != here
-        )
-        fields.append(
-            field.with_type(wide[here])
-            if narrow and not pa.types.is_timestamp(field.type)
-            else field
-        )
+        here, kind = present.get(field.name, ""), plain(field.type)
+        kept = pa.types.is_decimal(kind) or pa.types.is_timestamp(kind)
+        narrow = not kept and here in wide and TYPES.get(str(kind)) != here
+        fields.append(field.with_type(wide[here] if narrow else kind))
     return pa.schema(fields)
 
 

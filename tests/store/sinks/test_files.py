@@ -1,0 +1,182 @@
+"""Files in a folder: what a reader with a glob sees."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from ropewalk.contracts.errors import ConfigError, RetryableError
+from ropewalk.kernel.roots import locate
+from ropewalk.testing.bench import TaskBench
+from ropewalk.testing.s3 import PASSWORD, USER, s3_server
+from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
+
+
+class FilesSuite(SinkSuite):
+    """Every format keeps what a sink keeps."""
+
+    name = "files"
+
+    @pytest.fixture(autouse=True)
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A root to write to."""
+        folder = tmp_path / "published"
+        folder.mkdir()
+        monkeypatch.setenv("ROPEWALK_ROOT_OUT", str(folder))
+        self.folder = folder / "tables" / "days"
+        return folder
+
+    def files(self) -> list[str]:
+        """What a glob finds."""
+        ending = self.options["format"]
+        return sorted(
+            p.relative_to(self.folder).as_posix() for p in self.folder.rglob(f"*.{ending}")
+        )
+
+    def read(self) -> list[Row]:
+        form = "ipc" if self.options["format"] == "arrow" else self.options["format"]
+        names = [str(self.folder / name) for name in self.files()]
+        if not names:
+            return []
+        rows: list[Row] = ds.dataset(names, format=form).to_table().to_pylist()
+        return rows
+
+    def test_nothing_is_left_beside_the_files(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(1), "replace_partition")
+        self.load(bench, numbers(2), "replace_partition", requested=2)
+        everything = {
+            p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()
+        }
+        assert everything == {f"2013-01-01-0.{self.options['format']}", "_ropewalk/2013-01-01.json"}
+
+
+class TestParquet(FilesSuite):
+    options = {"path": "out://tables", "format": "parquet"}
+
+    def test_columns_become_folders(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(1, 2), "replace_partition", by=["word"])
+        assert self.files() == ["word=w1/2013-01-01-0.parquet", "word=w2/2013-01-01-0.parquet"]
+        self.load(bench, numbers(2, 3), "replace_partition", by=["word"], requested=2)
+        assert self.files() == ["word=w2/2013-01-01-0.parquet", "word=w3/2013-01-01-0.parquet"]
+        found = ds.dataset(
+            str(self.folder), partitioning="hive", exclude_invalid_files=True
+        ).to_table()
+        assert sorted(found["word"].to_pylist()) == ["w2", "w3"]
+
+    def test_an_unknown_column_to_part_by_is_refused(self, bench: TaskBench) -> None:
+        with pytest.raises(ConfigError, match="the data has no column 'wrod'") as caught:
+            self.load(bench, numbers(1), "replace_partition", by=["wrod"])
+        assert caught.value.hint == "did you mean 'word'?"
+
+    @pytest.mark.parametrize("path", ["out://../x", "out:///etc", "out://a/../../x"])
+    def test_the_root_cannot_be_left(self, bench: TaskBench, path: str) -> None:
+        with pytest.raises(ConfigError, match="out://"):
+            self.load(bench, numbers(1), "replace_partition", path=path)
+
+    def test_a_link_leads_nowhere_else(self, bench: TaskBench, root: Path, tmp_path: Path) -> None:
+        (root / "tables").symlink_to(tmp_path)
+        with pytest.raises(ConfigError, match="leads out of out://"):
+            self.load(bench, numbers(1), "replace_partition")
+
+    def test_a_killed_attempts_leftovers_are_cleared_away(self, bench: TaskBench) -> None:
+        request = self.asked(bench, 7)
+        aside = self.folder / f".{task_prefix(request)}"
+        aside.mkdir(parents=True)
+        (aside / "2013-01-01-9.parquet").write_bytes(b"half")
+        bench.perform(request)
+        assert self.seen() == [7]
+        assert not aside.exists()
+
+    def asked(self, bench: TaskBench, *values: int) -> Any:
+        """A request to publish some numbers."""
+        return bench.request(
+            "store",
+            [("files", {**self.options, "mode": "replace_partition"})],
+            inputs={"days": table(numbers(*values))},
+            partition=day(1),
+        )
+
+    def test_a_full_disk_is_told_and_what_was_there_stays(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(1), "replace_partition")
+        many = pa.table(
+            {"n": range(200_000), "word": [str(n * 7919 % 1_000_003) for n in range(200_000)]}
+        )
+        request = bench.request(
+            "store",
+            [("files", {**self.options, "mode": "replace_partition"})],
+            inputs={"days": many},
+            partition=day(1),
+            requested=2,
+        )
+        with (
+            file_limit(100_000),
+            pytest.raises(RetryableError, match=r"^out://tables/days cannot be written: "),
+        ):
+            bench.perform(request)
+        assert self.seen() == [1]
+        assert list(self.folder.glob(".*")) == []
+
+
+class TestCsv(FilesSuite):
+    options = {"path": "out://tables", "format": "csv"}
+
+    def test_what_csv_cannot_hold_is_refused(self, bench: TaskBench) -> None:
+        nested = pa.table({"n": [1], "list": [[1, 2]]})
+        with pytest.raises(ConfigError, match="this format cannot hold the data"):
+            bench.run(
+                "store",
+                [("files", {**self.options, "mode": "replace"})],
+                inputs={"days": nested},
+            )
+
+
+class TestArrow(FilesSuite):
+    options = {"path": "out://tables", "format": "arrow"}
+
+
+def test_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+    folder = tmp_path / "s3"
+    folder.mkdir()
+    with s3_server(folder) as url:
+        monkeypatch.setenv("ROPEWALK_ROOT_OUT", f"s3://ready/lake?endpoint={url}")
+        bench = TaskBench(tmp_path)
+        for requested, values in ((1, (1, 2)), (2, (3,))):
+            bench.run(
+                "store",
+                [("files", {"path": "out://tables"})],
+                inputs={"days": table(numbers(*values))},
+                partition=day(1),
+                requested=requested,
+            )
+        assert locate("out://x")[0].find("tables/**") == [
+            "tables/days/2013-01-01-0.parquet", "tables/days/_ropewalk/2013-01-01.json",
+        ]  # fmt: skip
+
+
+def task_prefix(request: Any) -> str:
+    """How a task's folder aside begins."""
+    from ropewalk.contracts.keys import task_key
+
+    return task_key(request)[:16]
+
+
+@contextmanager
+def file_limit(most: int) -> Iterator[None]:
+    """A disk that takes files of so many bytes and no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

@@ -1,0 +1,274 @@
+"""Tables in a real PostgreSQL: what a reader sees, whatever happens to the loads."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+from typing import Any
+
+import hypothesis
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import strategies as st
+from ropewalk.contracts.errors import (
+    ConfigError,
+    DataError,
+    FatalError,
+    RetryableError,
+)
+from ropewalk.testing.bench import TaskBench
+from ropewalk.testing.sinks import Row, SinkSuite, day, numbers
+
+from tests.conftest import Database
+
+UTC = dt.UTC
+
+
+class TestPostgres(SinkSuite):
+    name = "postgres"
+    options = {"schema": "out"}
+
+    @pytest.fixture(autouse=True)
+    def results(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+        """An empty database for the results."""
+        monkeypatch.setenv("ROPEWALK_CONNECTION_RESULTS", database.stage("store"))
+        self.database = database
+        return database
+
+    def read(self) -> list[Row]:
+        return [{"n": n, "word": word} for n, word in self.query("SELECT n, word FROM out.days")]
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the results."""
+        with psycopg.connect(self.database.stage("store")) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def publish(self, bench: TaskBench, data: pa.Table, mode: str = "replace", **more: Any) -> Any:
+        """Publish any table; the report."""
+        requested = more.pop("requested", 1)
+        return bench.run(
+            "store",
+            [("postgres", {**self.options, "mode": mode, **more})],
+            inputs={"days": data},
+            partition=day(1),
+            requested=requested,
+        )
+
+    def test_upsert_by_key(self, bench: TaskBench) -> None:
+        for requested, rows in (
+            (1, [(1, "a"), (2, "b")]),
+            (2, [(2, "c"), (3, "d")]),
+            (2, [(2, "c"), (3, "d")]),
+        ):
+            data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
+            self.publish(bench, data, "upsert", key=["n"], requested=requested)
+        assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "a"), (2, "c"), (3, "d")]
+
+    def test_a_key_that_is_doubled_in_the_data_is_refused(self, bench: TaskBench) -> None:
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({"n": [1, 1], "word": ["a", "b"]}), "upsert", key=["n"])
+        assert str(caught.value) == (
+            "out.days: 1 keys (n) are there more than once in the data (deduplicate in a process step)"
+        )
+
+    def test_a_new_column_is_added_and_one_that_is_gone_is_null(self, bench: TaskBench) -> None:
+        self.publish(bench, pa.table({"n": [1], "old": ["x"]}), "append", requested=1)
+        self.publish(bench, pa.table({"n": [2], "new": [1.5]}), "replace_partition", requested=2)
+        assert sorted(self.query("SELECT n, old, new FROM out.days")) == [
+            (1, "x", None),
+            (2, None, 1.5),
+        ]
+
+    def test_a_frozen_table_refuses_a_new_column(self, bench: TaskBench) -> None:
+        self.publish(bench, pa.table({"n": [1]}))
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({"n": [2], "new": [1]}), columns="freeze", requested=2)
+        assert str(caught.value) == "out.days has no column 'new' (columns: evolve adds it)"
+        assert self.query("SELECT n FROM out.days") == [(1,)]
+
+    def test_a_wider_type_widens_the_column_and_a_narrower_is_refused(
+        self, bench: TaskBench
+    ) -> None:
+        self.publish(bench, pa.table({"n": pa.array([1], pa.int32())}))
+        self.publish(bench, pa.table({"n": pa.array([2**40], pa.int64())}), requested=2)
+        assert self.query("SELECT n FROM out.days") == [(2**40,)]
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({"n": ["two"]}), requested=3)
+        assert str(caught.value) == (
+            "out.days: column 'n' is bigint, and the data is text, which would not fit"
+            " (cast it to bigint in a process step, or change the table)"
+        )
+        assert self.query("SELECT n FROM out.days") == [(2**40,)]
+
+    def test_names_are_names_and_never_sql(self, bench: TaskBench) -> None:
+        name = 'x"; DROP TABLE out.days; --'
+        self.publish(bench, pa.table({name: [1], "SELECT": [2], "ä ö": [3]}))
+        self.publish(bench, pa.table({name: [4], "SELECT": [5], "ä ö": [6]}), requested=2)
+        assert self.query(
+            'SELECT "x""; DROP TABLE out.days; --", "SELECT", "ä ö" FROM out.days'
+        ) == [(4, 5, 6)]
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            ({"n" * 64: [1]}, "is longer than 63 bytes"),
+            ({"_ropewalk_load": [1]}, "the column name '_ropewalk_load' is reserved (rename it)"),
+            ({"ctid": [1]}, "the column name 'ctid' is reserved (rename it)"),
+            (
+                {"s": ["a\0b"]},
+                "column 's' has a text with a zero byte, which PostgreSQL cannot hold",
+            ),
+            ({"l": [{"a": 1}]}, "which PostgreSQL has no column for here"),
+        ],
+    )
+    def test_what_postgres_cannot_hold_is_told(
+        self, bench: TaskBench, data: Any, said: str
+    ) -> None:
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table(data))
+        assert said in str(caught.value)
+
+    def test_several_tables_become_visible_together_or_not_at_all(self, bench: TaskBench) -> None:
+        good, bad = pa.table({"n": [1]}), pa.table({"s": ["a\0b"]})
+        with pytest.raises(DataError):
+            bench.run(
+                "store",
+                [("postgres", {**self.options, "mode": "replace"})],
+                inputs={"good": good, "later": bad},
+            )
+        assert self.query("SELECT count(*) FROM out.good") == [(0,)]
+        assert self.query("SELECT count(*) FROM ropewalk.load") == [(0,)]
+
+    def test_the_ledger_says_who_wrote_what(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(1, 2), "replace_partition")
+        self.load(bench, numbers(3), "replace_partition", requested=2)
+        assert self.query("SELECT target, scope, rows, state FROM ropewalk.load ORDER BY id") == [
+            ("out.days", "2013-01-01", 2, "replaced"),
+            ("out.days", "2013-01-01", 1, "current"),
+        ]  # fmt: skip
+
+    def test_a_database_that_is_down_is_waited_for_and_its_password_stays_secret(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ROPEWALK_CONNECTION_RESULTS", "postgresql://u:hush-hush@127.0.0.1:1/db")
+        with pytest.raises(
+            RetryableError, match="^the database of 'results' does not answer"
+        ) as caught:
+            self.publish(bench, pa.table({"n": [1]}))
+        assert "hush" not in str(caught.value)
+
+    def test_a_connection_that_is_not_there_is_told_with_the_nearest(
+        self, bench: TaskBench
+    ) -> None:
+        with pytest.raises(ConfigError, match="this stage has no connection 'result'") as caught:
+            self.publish(bench, pa.table({"n": [1]}), connection="result")
+        assert caught.value.hint == "did you mean 'results'?"
+
+    def test_a_full_disk_is_for_now_and_undoes_the_load(self, bench: TaskBench) -> None:
+        self.publish(bench, pa.table({"n": [1]}))
+        self.query(FULL)
+        with pytest.raises(RetryableError) as caught:
+            self.publish(bench, pa.table({"n": [2]}), requested=2)
+        assert (
+            str(caught.value)
+            == "the database's disk is full: could not extend file: No space left on device"
+        )
+        assert self.query("SELECT n FROM out.days") == [(1,)]
+
+    def test_a_schema_that_is_anothers_is_told(self, bench: TaskBench) -> None:
+        with pytest.raises(
+            FatalError, match="the role of 'results' may not do this: permission denied"
+        ):
+            bench.run(
+                "store",
+                [("postgres", {"schema": "collect", "mode": "replace"})],
+                inputs={"days": pa.table({"n": [1]})},
+            )
+
+    def test_every_type_comes_back_as_it_was(self, bench: TaskBench) -> None:
+        self.publish(bench, EVERYTHING)
+        names = ", ".join(EVERYTHING.column_names)
+        found = self.query(f"SELECT {names} FROM out.days ORDER BY i64 NULLS LAST")
+        assert [dict(zip(EVERYTHING.column_names, row, strict=True)) for row in found] == [
+            {name: _as_read(value) for name, value in row.items()} for row in EVERYTHING.to_pylist()
+        ]
+
+
+FULL = """
+CREATE FUNCTION out.full() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON out.days EXECUTE FUNCTION out.full()
+"""
+NOON = dt.datetime(2013, 11, 3, 12, 30, 15, 123456)  # noqa: DTZ001 - of no zone
+EVERYTHING = pa.table(
+    {
+        "i64": pa.array([-(2**63), 2**63 - 1, None], pa.int64()),
+        "i32": pa.array([-(2**31), 2**31 - 1, None], pa.int32()),
+        "i16": pa.array([-(2**15), 2**15 - 1, None], pa.int16()),
+        "u8": pa.array([0, 255, None], pa.uint8()),
+        "f64": pa.array([math.inf, -0.5, None], pa.float64()),
+        "f32": pa.array([0.25, -1.5, None], pa.float32()),
+        "yes": pa.array([True, False, None]),
+        "text": pa.array(["", "ä𝄞\n\t\\N", None]),
+        "large": pa.array(["x" * 10_000, "", None], pa.large_string()),
+        "word": pa.array(["a", "b", None]).dictionary_encode(),
+        "bytes": pa.array([b"\0\xff", b"", None]),
+        "money": pa.array([decimal.Decimal("-12345678901234567.89"), decimal.Decimal(0), None], pa.decimal128(30, 2)),
+        "day": pa.array([dt.date(1, 1, 1), dt.date(9999, 12, 31), None]),
+        "at": pa.array([NOON, NOON.replace(year=1900), None], pa.timestamp("us")),
+        "seconds": pa.array([NOON.replace(microsecond=0), None, None], pa.timestamp("s")),
+        "zoned": pa.array([NOON.replace(tzinfo=UTC), None, None], pa.timestamp("us", "America/New_York")),
+        "time": pa.array([dt.time(23, 59, 59, 999999), dt.time(0), None], pa.time64("us")),
+        "nothing": pa.nulls(3),
+    }
+)  # fmt: skip
+
+
+def _as_read(value: Any) -> Any:
+    """A value as psycopg gives it: moments with a zone in UTC."""
+    if isinstance(value, dt.datetime) and value.tzinfo:
+        return value.astimezone(UTC)
+    return value
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+rows = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+        st.one_of(st.none(), st.floats(allow_nan=False)),
+        st.one_of(st.none(), texts),
+        st.one_of(st.none(), st.binary(max_size=20)),
+        st.one_of(st.none(), st.booleans()),
+        st.one_of(st.none(), st.datetimes()),
+    ),
+    max_size=30,
+)
+
+
+@hypothesis.given(rows=rows, batch=st.integers(1, 10))
+@hypothesis.settings(
+    max_examples=40, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+def test_the_binary_form_holds_what_it_was_given(
+    database: Database, rows: list[tuple[Any, ...]], batch: int
+) -> None:
+    """Any rows in any batches, sent as the sink sends them and read by the database itself."""
+    from ropewalk.store.encode import encoded
+
+    kinds = [pa.int64(), pa.float64(), pa.string(), pa.binary(), pa.bool_(), pa.timestamp("us")]
+    columns = [pa.array([row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
+    data = pa.table(columns, names=list("abcdef"))
+    with psycopg.connect(database.superuser) as connection:
+        connection.execute(
+            "CREATE TEMP TABLE t (a bigint, b double precision, c text, d bytea, e boolean, f timestamp,"
+            " part text, load bigint)"
+        )
+        with connection.cursor().copy("COPY t FROM STDIN (FORMAT BINARY)") as copy:
+            for block in encoded(data.to_reader(batch), 7, "2013"):
+                copy.write(block)
+        found = connection.execute("SELECT * FROM t").fetchall()
+        connection.rollback()
+    assert sorted(found, key=repr) == sorted(((*row, "2013", 7) for row in rows), key=repr)
