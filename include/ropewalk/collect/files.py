@@ -70,7 +70,9 @@ class _Files:
                         yield from self._rows(stream, inner)
             except RopewalkError:
                 raise
-            except (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, pa.ArrowException) as error:
+            except (EOFError, zipfile.BadZipFile, pa.ArrowException, OSError) as error:
+                if _of_the_way(error):
+                    raise
                 raise DataError(
                     f"the file is damaged: {error}", code="damaged_file", file=name
                 ) from None
@@ -230,6 +232,12 @@ class _Files:
         """Whether the format has no types of its own."""
         paths = self.options.path if isinstance(self.options.path, str) else self.options.path[0]
         return (self.options.format or _format(paths)) == "csv"
+
+
+def _of_the_way(error: Exception) -> bool:
+    """Whether an error is of the disk or the network, and not of the bytes: Arrow tells both as an OSError."""
+    of_bytes = isinstance(error, gzip.BadGzipFile) or not isinstance(error, OSError)
+    return not of_bytes and (error.errno is not None or "AWS Error" in str(error))  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -55,6 +54,13 @@ class Busy(Exception):  # noqa: N818 - it is no error yet
     def __init__(self, what: str, wait: float | None = None) -> None:
         super().__init__(what)
         self.what, self.wait = what, wait
+
+
+def _patience(error: Exception) -> bool | float:
+    """Whether to ask again: after as many seconds as the server asks for, else after stamina's own."""
+    if not isinstance(error, Busy):
+        return False
+    return True if error.wait is None else min(error.wait, MAX_WAIT)
 
 
 class _Reader:
@@ -145,19 +151,21 @@ class _Reader:
 
     def _get(self, url: str, query: Mapping[str, Any]) -> requests.Response:
         """One page; a server that is busy is asked again, as late as it asks for."""
-        for attempt in range(1, self.options.attempts + 1):
-            try:
-                return self._once(url, query)
-            except Busy as busy:
-                if attempt == self.options.attempts:
-                    raise RetryableError(
-                        f"{_plain(url)}: {busy.what}, {attempt} times",
-                        code="busy",
-                        retry_after=busy.wait,
-                    ) from None
-                wait = busy.wait if busy.wait is not None else min(0.25 * 2**attempt, 15.0)
-                self.task.info(f"{_plain(url)}: {busy.what}; again in {wait:g} s")
-                time.sleep(min(wait, MAX_WAIT))
+        import stamina
+
+        most = self.options.attempts
+        try:
+            for attempt in stamina.retry_context(
+                on=_patience, attempts=most, timeout=None, wait_initial=0.5, wait_max=15.0
+            ):
+                with attempt:
+                    if attempt.num > 1:
+                        self.task.info(f"{_plain(url)}: asked for the {attempt.num}. time")
+                    return self._once(url, query)
+        except Busy as busy:
+            raise RetryableError(
+                f"{_plain(url)}: {busy.what}, {most} times", code="busy", retry_after=busy.wait
+            ) from None
         raise RetryableError(f"{_plain(url)}: no answer", code="busy")
 
     def _once(self, url: str, query: Mapping[str, Any]) -> requests.Response:

@@ -38,7 +38,13 @@ def where(reader: pa.RecordBatchReader, condition: str, task: Task) -> pa.Record
                 for batch in found.to_arrow_reader(BATCH):
                     left += batch.num_rows
                     yield batch.cast(reader.schema) if batch.schema != reader.schema else batch
-            except duckdb.BinderException as error:
+            except (
+                duckdb.ParserException,
+                duckdb.BinderException,
+                duckdb.CatalogException,
+                duckdb.PermissionException,
+                duckdb.DataError,
+            ) as error:
                 raise ConfigError(
                     f"where: {str(error).splitlines()[0]}", code="where", field="where"
                 ) from None
