@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -136,12 +137,13 @@ def run(command: list[str], env: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An installation with the repository's workflows and those of the tests."""
-    folder = tmp_path_factory.mktemp("stack")
+def stack() -> Iterator[Stack]:
+    """An installation with the repository's workflows and those of the tests.
+
+    Its folder is none of pytest's: another session of pytest closes those to the account of Postgres.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ropewalk-e2e-"))
     folder.chmod(0o711)
-    for parent in list(folder.parents)[:2]:
-        parent.chmod(parent.stat().st_mode | 0o011)  # the account of Postgres passes through
     dags = folder / "dags"
     shutil.copytree(ROOT / "dags", dags)
     for path in (HERE / "workflows").iterdir():
@@ -151,4 +153,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         one.printed = one.local("up")
         yield one
     finally:
-        one.local("down")
+        one.local("remove")
+        shutil.rmtree(folder)

@@ -217,7 +217,7 @@ def _folder(home: Path, account: Account) -> Path:
     closed to all others).
     """
     folder = home / "postgres"
-    if folder.is_symlink() or account.reaches(home):
+    if folder.exists() or account.reaches(home):
         return folder.resolve()
     OUTSIDE.mkdir(mode=0o711, exist_ok=True)
     outside = Path(tempfile.mkdtemp(dir=OUTSIDE))
