@@ -153,5 +153,6 @@ def stack() -> Iterator[Stack]:
         one.printed = one.local("up")
         yield one
     finally:
+        one.local("down")
         one.local("remove")
         shutil.rmtree(folder)

@@ -76,6 +76,10 @@ class _Reader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The typed records of each page; at least one batch, which may be empty."""
+        with self.session:
+            yield from self._batches()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         records = Records(self.types)
         highest: Any = None
         number = 0
@@ -180,8 +184,9 @@ class _Reader:
                     allow_redirects=False,
                     stream=True,
                 )
-                if not answer.is_redirect:
-                    return self._judged(answer)
+                with answer:  # read whole, or not at all: its connection is free again
+                    if not answer.is_redirect:
+                        return self._judged(answer)
                 url, query = self._same_origin(urljoin(url, answer.headers["location"])), {}
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Busy(f"no connection ({type(error).__name__})") from None

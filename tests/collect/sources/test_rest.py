@@ -1,0 +1,346 @@
+"""APIs as they are met: their pages, their keys, their moods. Each is a real HTTP server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.models import Report
+from ropewalk.testing.bench import TaskBench
+from ropewalk.testing.services import free_port
+from ropewalk.testing.sources import SourceSuite
+
+RECORDS = [{"n": n, "at": f"2013-01-0{n}T00:00:00Z"} for n in range(1, 6)]
+SECRET = "hush-hush-hush"
+Answer = tuple[int, dict[str, str], Any]
+
+
+class Api:
+    """A server that answers as a test says: ``answer(path, query, headers) -> (status, headers, body)``."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.answer: Callable[[str, dict[str, str], Any], Answer] = lambda *_: (200, {}, RECORDS)
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                query = dict(parse_qsl(parts.query))
+                api.asked.append((parts.path, query))
+                status, headers, body = api.answer(parts.path, query, self.headers)
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {"content-type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_POST(self) -> None:
+                size = int(self.headers["content-length"])
+                self.headers["x-form"] = self.rfile.read(size).decode()
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """A running server."""
+    one = Api()
+    thread = threading.Thread(target=one.server.serve_forever, args=(0.02,))
+    thread.start()
+    yield one
+    one.server.shutdown()
+    thread.join()
+    one.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says what the connection ``shop`` is; at first the server and nothing more."""
+
+    def connect(**fields: str) -> None:
+        monkeypatch.setenv("ROPEWALK_CONNECTION_SHOP", json.dumps({"url": api.url, **fields}))
+
+    connect()
+    return connect
+
+
+Connect = Callable[..., None]
+
+
+class TestSuite(SourceSuite):
+    plugin = "rest"
+    options = {"connection": "shop", "path": "/days"}
+    rows = 5
+
+
+class Pages(SourceSuite):
+    """An API in pages of two."""
+
+    plugin = "rest"
+    rows = 5
+
+    @pytest.fixture(autouse=True)
+    def pages(self, api: Api) -> None:
+        """Has the server answer in pages."""
+        api.answer = lambda _, query, __: self.page(query)
+
+    def page(self, query: dict[str, str]) -> Answer:
+        """One page; to be said by each style."""
+        raise NotImplementedError
+
+
+class TestLinkHeader(Pages):
+    options = {"connection": "shop", "paginate": {"style": "link_header"}}
+
+    def page(self, query: dict[str, str]) -> Answer:
+        at = int(query.get("from", 0))
+        link = {"link": f'</?from={at + 2}>; rel="next", </>; rel="first"'} if at + 2 < 5 else {}
+        return 200, link, RECORDS[at : at + 2]
+
+
+class TestPage(Pages):
+    options = {"connection": "shop", "paginate": {"style": "page", "size": 2, "size_param": "per"}}
+
+    def page(self, query: dict[str, str]) -> Answer:
+        at, per = (int(query["page"]) - 1) * 2, int(query["per"])
+        return 200, {}, RECORDS[at : at + per]
+
+
+class TestOffset(Pages):
+    options = {"connection": "shop", "paginate": {"style": "offset", "param": "skip"}}
+
+    def page(self, query: dict[str, str]) -> Answer:
+        at = int(query["skip"])
+        return 200, {}, RECORDS[at : at + 2]
+
+
+class TestCursor(Pages):
+    options = {
+        "connection": "shop",
+        "records": "data",
+        "paginate": {"style": "cursor", "param": "after", "path": "meta.after"},
+    }
+
+    def page(self, query: dict[str, str]) -> Answer:
+        at = int(query.get("after", 0))
+        following = at + 2 if at + 2 < 5 else None
+        return 200, {}, {"data": RECORDS[at : at + 2], "meta": {"after": following}}
+
+
+class TestNextUrl(Pages):
+    options = {
+        "connection": "shop",
+        "records": "data",
+        "paginate": {"style": "next_url", "path": "next"},
+    }
+
+    def page(self, query: dict[str, str]) -> Answer:
+        at = int(query.get("at", 0))
+        following = f"/?at={at + 2}" if at + 2 < 5 else ""
+        return 200, {}, {"data": RECORDS[at : at + 2], "next": following}
+
+
+@pytest.fixture
+def bench(tmp_path: Any) -> TaskBench:
+    """The stage, with a dataset store of its own."""
+    return TaskBench(tmp_path)
+
+
+def collect(bench: TaskBench, **options: Any) -> Report:
+    """The report of a step that reads the API."""
+    return bench.run("collect", [("rest", {"connection": "shop", **options})])
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("fields", "auth", "header", "value"),
+        [
+            ({"token": SECRET}, None, "authorization", f"Bearer {SECRET}"),
+            ({"token": SECRET}, {"type": "bearer"}, "authorization", f"Bearer {SECRET}"),
+            ({"token": SECRET}, {"type": "api_key", "header": "X-Key"}, "x-key", SECRET),
+            ({"user": "me", "password": SECRET}, {"type": "basic"}, "authorization",
+             "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()),
+        ],
+    )  # fmt: skip
+    def test_the_connections_secret_is_sent_as_asked(
+        self, bench: TaskBench, api: Api, connection: Connect,
+        fields: dict[str, str], auth: Any, header: str, value: str,
+    ) -> None:  # fmt: skip
+        connection(**fields)
+        seen: list[str] = []
+
+        def answer(_: str, __: object, headers: Any) -> Answer:
+            seen.append(headers.get(header))
+            return 200, {}, RECORDS
+
+        api.answer = answer
+        collect(bench, auth=auth)
+        assert seen == [value]
+
+    def test_oauth2_client_credentials(
+        self, bench: TaskBench, api: Api, connection: Connect
+    ) -> None:
+        connection(user="client", password=SECRET)
+        forms: list[tuple[str, str]] = []
+
+        def answer(path: str, _: object, headers: Any) -> Answer:
+            if path == "/token":
+                forms.append((headers["x-form"], headers["authorization"]))
+                return 200, {}, {"access_token": "of-today", "token_type": "bearer"}
+            return (
+                (200, {}, RECORDS)
+                if headers["authorization"] == "Bearer of-today"
+                else (401, {}, {})
+            )
+
+        api.answer = answer
+        auth = {
+            "type": "oauth2_client_credentials",
+            "token_url": f"{api.url}/token",
+            "scope": "read",
+        }
+        assert collect(bench, auth=auth).rows.out == 5
+        client = base64.b64encode(f"client:{SECRET}".encode()).decode()
+        assert forms == [("grant_type=client_credentials&scope=read", f"Basic {client}")]
+
+    def test_a_key_that_is_refused_is_told_without_it(
+        self, bench: TaskBench, api: Api, connection: Connect
+    ) -> None:
+        connection(token=SECRET)
+        api.answer = lambda *_: (403, {}, {"echo": SECRET})
+        with pytest.raises(FatalError) as caught:
+            collect(bench, path="/days")
+        assert str(caught.value) == (
+            f"{api.url}/days answers 403: it does not accept the connection 'shop'"
+            " (look at ROPEWALK_CONNECTION_SHOP)"
+        )
+
+    def test_a_key_goes_to_its_own_server_alone(
+        self, bench: TaskBench, api: Api, connection: Connect
+    ) -> None:
+        connection(token=SECRET)
+        elsewhere = f"http://127.0.0.1:{free_port()}"
+        answers: list[Answer] = [
+            (302, {"location": f"{elsewhere}/days"}, {}),
+            (200, {"link": f'<{elsewhere}/days>; rel="next"'}, RECORDS),
+        ]
+        api.answer = lambda *_: answers.pop()
+        for _ in range(2):
+            with pytest.raises(FatalError, match=f"the API leads to another server, {elsewhere}"):
+                collect(bench, paginate={"style": "link_header"})
+
+    def test_a_connection_that_is_not_there(self, bench: TaskBench) -> None:
+        with pytest.raises(ConfigError, match="this stage has no connection 'shpo'") as caught:
+            collect(bench, connection="shpo")
+        assert caught.value.hint == "did you mean 'shop'?"
+
+
+class TestMoods:
+    @pytest.mark.parametrize("status", [429, 502, 503])
+    def test_a_busy_server_is_asked_again_when_it_says(
+        self, bench: TaskBench, api: Api, status: int
+    ) -> None:
+        answers: list[Answer] = [
+            (status, {"retry-after": "0"}, b"busy"), (status, {"retry-after": "0"}, b"busy"), (200, {}, RECORDS),
+        ]  # fmt: skip
+        api.answer = lambda *_: answers.pop(0)
+        assert collect(bench).rows.out == 5
+        assert len(api.asked) == 3
+
+    def test_one_that_stays_busy_is_for_airflow_to_try_later(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        api.answer = lambda *_: (429, {"retry-after": "0"}, b"")
+        with pytest.raises(RetryableError) as caught:
+            collect(bench, path="/days", attempts=2)
+        assert str(caught.value) == f"{api.url}/days: answers 429, 2 times"
+        assert caught.value.retry_after == 0
+        assert len(api.asked) == 2
+
+    def test_one_that_is_away(self, bench: TaskBench, connection: Connect) -> None:
+        connection(url=f"http://127.0.0.1:{free_port()}", token=SECRET)
+        with pytest.raises(
+            RetryableError, match=r"no connection \(ConnectionError\), 1 times"
+        ) as caught:
+            collect(bench, attempts=1)
+        assert SECRET not in str(caught.value)
+
+    def test_html_where_json_should_be(self, bench: TaskBench, api: Api) -> None:
+        page = b"<html><body>Please log in</body></html>"
+        api.answer = lambda *_: (200, {"content-type": "text/html"}, page)
+        with pytest.raises(DataError) as caught:
+            collect(bench, path="/days", query={"key": SECRET})
+        assert str(caught.value) == (
+            f"{api.url}/days answers 200 with text/html, not with JSON:"
+            " '<html><body>Please log in</body></html>'"
+            " (is the path right, and does the API want another key?)"
+        )
+
+    def test_a_request_that_is_refused(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (404, {}, {"error": "no such thing"})
+        with pytest.raises(FatalError, match='/ answers 404: {"error": "no such thing"}'):
+            collect(bench)
+        assert len(api.asked) == 1
+
+    def test_records_that_are_elsewhere(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, {"items": RECORDS})
+        with pytest.raises(DataError) as caught:
+            collect(bench, records="data")
+        assert caught.value.code == "no_records"
+        assert "the document has nothing at 'data', not a list of records" in str(caught.value)
+
+    def test_pages_that_go_round(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {"link": '</again>; rel="next"'}, RECORDS)
+        with pytest.raises(DataError, match="page 3 is one that came before"):
+            collect(bench, paginate={"style": "link_header"})
+
+    def test_pages_without_end(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, RECORDS)
+        with pytest.raises(DataError, match="there are more than 7 pages"):
+            collect(bench, paginate={"style": "page"}, max_pages=7)
+
+    def test_redirects_without_end(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (302, {"location": "/again"}, {})
+        with pytest.raises(FatalError, match="redirects more than 5 times"):
+            collect(bench)
+
+
+class TestRecords:
+    def test_a_record_that_does_not_fit_is_set_aside(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": 1}, {"n": "two"}, {"n": 3}])
+        report = collect(bench, columns={"n": "integer"}, path="/days")
+        assert bench.table(report)["n"].to_pylist() == [1, 3]
+        (row,) = bench.quarantine(report)
+        assert (row["source"], row["line"], row["row"]) == ("/days", 2, '{"n":"two"}')
+
+    def test_no_records_have_the_declared_columns(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, [])
+        report = collect(bench, columns={"n": "integer", "at": "timestamp"})
+        assert bench.table(report).schema.names == ["n", "at"]
+        assert report.rows.out == 0
+
+    def test_a_cursor_goes_on_from_the_last_committed_report(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        cursor = {"field": "n", "param": "since", "start": 0}
+        request = bench.request("collect", [("rest", {"connection": "shop", "cursor": cursor})])
+        assert bench.perform(request).watermark == 5
+        again = bench.request("collect", [("rest", {"connection": "shop", "cursor": cursor})])
+        api.answer = lambda *_: (200, {}, [])
+        assert bench.perform(again, since=5).watermark == 5
+        assert [query for _, query in api.asked] == [{"since": "0"}, {"since": "5"}]

@@ -1,0 +1,189 @@
+"""Queries on real databases: PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.models import Report
+from ropewalk.testing.bench import DAY, TaskBench
+from ropewalk.testing.sources import SourceSuite
+
+from tests.conftest import Database
+
+TABLE = """
+CREATE TABLE plane (tail text, seats integer, price numeric(12, 2), built date, seen timestamptz, extra jsonb);
+INSERT INTO plane VALUES ('N1', 20, 1.50, '1999-01-02', '2013-01-01 05:00Z', '{"a": 1}'),
+    ('N2', NULL, NULL, NULL, '2013-01-02 05:00Z', NULL), ('N3', 150, -0.25, '2004-02-29', NULL, '[]')
+"""
+
+
+@pytest.fixture(autouse=True)
+def fleet(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database with three planes."""
+    with psycopg.connect(database.superuser) as connection:
+        connection.execute(TABLE)
+    monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", database.superuser)
+    return database
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> TaskBench:
+    """The stage, with a dataset store of its own."""
+    return TaskBench(tmp_path)
+
+
+def collect(bench: TaskBench, **options: Any) -> Report:
+    """The report of a step that asks the database."""
+    values = options.pop("values", None)
+    return bench.run("collect", [("sql", {"connection": "fleet", **options})], values=values)
+
+
+class TestPostgres(SourceSuite):
+    plugin = "sql"
+    options = {"connection": "fleet", "query": "SELECT * FROM plane"}
+    rows = 3
+
+
+class TestSqlite(SourceSuite):
+    plugin = "sql"
+    options = {"connection": "lite", "query": "SELECT n, word FROM t"}
+    rows = 2
+
+    @pytest.fixture(autouse=True)
+    def lite(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file of SQLite."""
+        with sqlite3.connect(tmp_path / "lite.db") as connection:
+            connection.executescript(
+                "CREATE TABLE t (n, word); INSERT INTO t VALUES (1, 'a'), (2, NULL)"
+            )
+        connection.close()
+        monkeypatch.setenv("ROPEWALK_CONNECTION_LITE", f"sqlite:///{tmp_path}/lite.db")
+
+
+def test_the_databases_types_are_kept(bench: TaskBench) -> None:
+    table = bench.table(collect(bench, table="plane"))
+    assert {field.name: str(field.type) for field in table.schema} == {
+        "tail": "string", "seats": "int32", "price": "decimal128(12, 2)", "built": "date32[day]",
+        "seen": "timestamp[us, tz=UTC]", "extra": "string",
+    }  # fmt: skip
+    assert table.to_pylist()[0] == {
+        "tail": "N1", "seats": 20, "price": decimal.Decimal("1.50"), "built": dt.date(1999, 1, 2),
+        "seen": dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC), "extra": '{"a": 1}',
+    }  # fmt: skip
+
+
+def test_no_rows_have_the_columns_too(bench: TaskBench) -> None:
+    report = collect(bench, query="SELECT tail, seats FROM plane WHERE false")
+    assert [(c.name, c.type) for c in report.columns["data"]] == [
+        ("tail", "string"),
+        ("seats", "int32"),
+    ]
+
+
+def test_declared_types_and_what_does_not_fit(bench: TaskBench) -> None:
+    report = collect(
+        bench,
+        query="SELECT tail, substr(tail, 2) AS n FROM plane UNION SELECT 'X', 'x'",
+        columns={"n": "integer"},
+    )
+    assert sorted(bench.table(report)["n"].to_pylist()) == [1, 2, 3]
+    assert [row["column"] for row in bench.quarantine(report)] == ["n"]
+
+
+def test_values_are_bound_and_never_pasted(bench: TaskBench) -> None:
+    values = {"partition.start": DAY.start.isoformat(), "params.tail": "N1' OR '1'='1"}
+    bounded = (
+        "SELECT tail FROM plane WHERE seen >= CAST({{ partition.start }} AS timestamptz) ORDER BY 1"
+    )
+    assert bench.table(collect(bench, query=bounded, values=values))["tail"].to_pylist() == [
+        "N1",
+        "N2",
+    ]
+    evil = "SELECT tail FROM plane WHERE tail = {{ params.tail }}"
+    assert collect(bench, query=evil, values=values).rows.out == 0
+
+
+def test_colons_and_percents_are_text(bench: TaskBench) -> None:
+    query = (
+        "SELECT '12:30'::text AS a, '100%' AS b, built::text AS c FROM plane WHERE tail LIKE 'N1%'"
+    )
+    assert bench.table(collect(bench, query=query)).to_pylist() == [
+        {"a": "12:30", "b": "100%", "c": "1999-01-02"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("DELETE FROM plane RETURNING tail", "syntax error"),
+        ("SELECT 1; DELETE FROM plane", "cannot insert multiple commands"),
+        ("SELECT setval('s', 7)", "cannot execute setval"),
+    ],
+)
+def test_a_query_can_only_read(bench: TaskBench, fleet: Database, query: str, said: str) -> None:
+    with psycopg.connect(fleet.superuser) as connection:
+        connection.execute("CREATE SEQUENCE s")
+    with pytest.raises(FatalError, match=f"the database of 'fleet' refuses the query: {said}"):
+        collect(bench, query=query)
+    with psycopg.connect(fleet.superuser) as connection:
+        assert connection.execute("SELECT count(*) FROM plane").fetchone() == (3,)
+
+
+def test_a_table_that_is_not_there(bench: TaskBench) -> None:
+    with pytest.raises(FatalError, match='refuses the query: relation "planes" does not exist'):
+        collect(bench, table="planes")
+
+
+def test_a_column_that_is_not_there(bench: TaskBench) -> None:
+    with pytest.raises(ConfigError, match="the query has no column 'saets'") as caught:
+        collect(bench, table="plane", columns={"saets": "integer"})
+    assert caught.value.hint == "did you mean 'seats'?"
+
+
+def test_two_columns_of_one_name(bench: TaskBench) -> None:
+    with pytest.raises(DataError, match="two columns of the query are named 'tail'"):
+        collect(bench, query="SELECT tail, tail FROM plane")
+
+
+def test_a_database_that_is_down(bench: TaskBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", "postgresql://me:hush-hush@127.0.0.1:1/fleet")
+    with pytest.raises(
+        RetryableError, match="^the database of 'fleet' cannot be reached: "
+    ) as caught:
+        collect(bench, table="plane")
+    assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuchdb://x/y"])
+def test_a_connection_that_is_none(
+    bench: TaskBench, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", url)
+    with pytest.raises(ConfigError, match="the connection 'fleet' is no SQLAlchemy URL"):
+        collect(bench, table="plane")
+
+
+def test_a_cursor_goes_on_from_where_it_was(bench: TaskBench) -> None:
+    cursor = {"column": "tail", "start": "N1"}
+    request = bench.request(
+        "collect", [("sql", {"connection": "fleet", "table": "plane", "cursor": cursor})]
+    )
+    report = bench.perform(request)
+    assert (report.rows.out, report.watermark) == (2, "N3")
+    again = bench.request(
+        "collect", [("sql", {"connection": "fleet", "table": "plane", "cursor": cursor})]
+    )
+    report = bench.perform(again, since="N3")
+    assert (report.rows.out, report.watermark) == (0, "N3")
+
+
+def test_many_rows_are_streamed(bench: TaskBench) -> None:
+    report = collect(bench, query="SELECT n, n::text AS word FROM generate_series(1, 120000) AS n")
+    assert report.rows.out == 120_000
