@@ -114,6 +114,14 @@ def backfill(stack: Stack, *words: str) -> None:
 
     until(done, "31 runs")
     until(lambda: all(one["state"] == "success" for one in stack.runs("flights_daily")), "success")
+    with stack.session as session:
+        until(lambda: noticed(session), "the backfill's end, which Airflow notices twice a minute")
+
+
+def noticed(session: httpx.Client) -> bool:
+    """Whether Airflow holds no backfill for running: it allows one per DAG."""
+    backfills = session.get("/backfills", params={"dag_id": "flights_daily"}).json()["backfills"]
+    return bool(backfills) and all(one["completed_at"] for one in backfills)
 
 
 def pid(stack: Stack, name: str) -> int:

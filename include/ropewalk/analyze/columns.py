@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MOST_LEVELS = 100
+DIGITS = 10
 
 
 def only_input(task: Task, besides: str | None = None) -> tuple[str, Dataset]:
@@ -72,6 +73,16 @@ def need_numbers(dataset: Dataset, names: Iterable[str], *, option: str) -> None
 def numbers(column: pa.Array) -> Floats:
     """A column without nulls, as doubles."""
     found: Floats = np.asarray(pc.cast(column, pa.float64()))
+    return found
+
+
+def rounded(values: Floats) -> Floats:
+    """Values with as many digits as do not hang on the order in which rows were added up."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        found: Floats = np.where(
+            np.isfinite(places), np.round(values * 10.0**places) / 10.0**places, values
+        )
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 FEWEST = 10  # rows
+EPOCH = (1980, 1, 1, 0, 0, 0)  # where an archive's time begins
 MODEL = pa.schema(
     [
         ("estimator", pa.string()), ("target", pa.string()), ("features", pa.string()), ("rows", pa.int64()),
@@ -196,9 +200,26 @@ def _class_metrics(model: Any, x: Any, y: Any) -> dict[str, float]:
 
 
 def _dumped(model: Any) -> bytes:
+    """The model's bytes, the same for the same model: skops writes the time and places in memory into its archive."""
     import skops.io as sio
 
-    return bytes(sio.dumps(model))
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(sio.dumps(model))) as archive,
+        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as steady,
+    ):
+        schema = archive.read("schema.json").decode()
+        places = dict.fromkeys(re.findall(r'"__id__": (\d+)', schema))
+        numbers = {place: str(number) for number, place in enumerate(places, start=1)}
+
+        def renamed(text: str) -> str:
+            return re.sub(r"\d+", lambda match: numbers.get(match[0], match[0]), text)
+
+        files = {renamed(name): archive.read(name) for name in archive.namelist()}
+        files["schema.json"] = renamed(schema).encode()
+        for name in sorted(files):
+            steady.writestr(zipfile.ZipInfo(name, EPOCH), files[name])
+    return made.getvalue()
 
 
 def _loaded(data: bytes) -> Any:

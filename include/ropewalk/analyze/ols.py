@@ -20,6 +20,7 @@ from ropewalk.analyze.columns import (
     need_numbers,
     numbers,
     only_input,
+    rounded,
     trace,
 )
 from ropewalk.contracts.errors import DataError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 1_000_000  # residuals that are kept for their quantiles
 SINGULAR = 1e-10
+DEPENDENT = 1e-9  # of a feature's sum of squares: what is left of one that others make up
 INTERCEPT = "intercept"
 QUANTILES = ("min", "q1", "median", "q3", "max")
 COLUMNS = ("term", "estimate", "std_error", "t", "p", "ci_low", "ci_high")
@@ -93,7 +95,7 @@ def regress(options: Options, task: Task) -> pa.Table:
     )
     moments = _moments(design, frame, intercept=options.intercept)
     task.drop("missing value", frame.missing)
-    kept, design = _without_constants(task, design, moments)
+    kept, design = _without_idle(task, design, moments)
     trace(task, source, dict.fromkeys(COLUMNS, names))
     return _fit(options, task, design, frame, kept)
 
@@ -132,20 +134,20 @@ def _moments(design: Design, frame: Frame, *, intercept: bool) -> Moments:
     return Moments(rows, mean, scale, target, xx, xy, yy)
 
 
-def _without_constants(task: Task, design: Design, moments: Moments) -> tuple[Moments, Design]:
-    """The model without features that have one value in all rows, which no data can tell anything of."""
-    constant = [name for name, scale in zip(design.terms, moments.scale, strict=True) if scale == 0]
-    if not constant:
+def _without_idle(task: Task, design: Design, moments: Moments) -> tuple[Moments, Design]:
+    """The model without features that add nothing: one value in all rows, or what those before it say already."""
+    idle = _idle(design.terms, moments)
+    if not idle:
         return moments, design
-    for name in constant:
-        task.warning(f"feature {name!r} is left out: it has one value in all rows")
-        task.note(f"feature {name} is left out: it has one value in all rows")
-    keep = moments.scale > 0
+    for name, why in idle.items():
+        task.warning(f"feature {name!r} is left out: {why}")
+        task.note(f"feature {name} is left out: {why}")
+    keep = np.array([name not in idle for name in design.terms])
     left = Design(
         design.target,
-        [name for name in design.numeric if name not in constant],
+        [name for name in design.numeric if name not in idle],
         {
-            name: [levels[0], *(level for level in levels[1:] if f"{name}={level}" not in constant)]
+            name: [levels[0], *(level for level in levels[1:] if f"{name}={level}" not in idle)]
             for name, levels in design.categories.items()
         },
     )
@@ -156,6 +158,24 @@ def _without_constants(task: Task, design: Design, moments: Moments) -> tuple[Mo
         ),
         left,
     )  # fmt: skip
+
+
+def _idle(terms: list[str], m: Moments) -> dict[str, str]:
+    """The features that add nothing, and why: what is left of each after those before it (Gram and Schmidt)."""
+    found: dict[str, str] = {}
+    kept: list[int] = []
+    for index, name in enumerate(terms):
+        if m.scale[index] == 0:
+            found[name] = "it has one value in all rows"
+            continue
+        own = m.xx[index, index]
+        shared = m.xx[kept, index]
+        left = own - shared @ np.linalg.solve(m.xx[np.ix_(kept, kept)], shared) if kept else own
+        if left > DEPENDENT * own:
+            kept.append(index)
+        else:
+            found[name] = "the features before it say the same"
+    return found
 
 
 def _fit(options: Options, task: Task, design: Design, frame: Frame, m: Moments) -> pa.Table:
@@ -281,5 +301,5 @@ def _table(
     half = float(stdtrit(freedom, 0.5 + level / 2)) * errors
     p = 2 * stdtr(freedom, -np.abs(t))
     columns = (estimates, errors, t, p, estimates - half, estimates + half)
-    arrays = [pa.array(values, pa.float64(), from_pandas=True) for values in columns]
+    arrays = [pa.array(rounded(values), pa.float64(), from_pandas=True) for values in columns]
     return pa.table([pa.array(terms, pa.string()), *arrays], names=list(COLUMNS))

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ropewalk.analyze.columns import check_columns, is_number, need_numbers, only_input, trace
+from ropewalk.analyze.columns import (
+    check_columns,
+    is_number,
+    need_numbers,
+    only_input,
+    rounded,
+    trace,
+)
 from ropewalk.kernel.duck import duck
 
 if TYPE_CHECKING:
@@ -52,7 +59,8 @@ def describe(options: Describe, task: Task) -> pa.Table:
         ).to_arrow_table()
     types = pa.array([str(kind) for kind in kinds.values()])
     trace(task, source, dict.fromkeys(DESCRIPTION.names, names))
-    return found.append_column("type", types).select(DESCRIPTION.names).cast(DESCRIPTION)
+    whole = found.append_column("type", types).select(DESCRIPTION.names).cast(DESCRIPTION)
+    return _steady(whole, "mean", "std")
 
 
 def correlation(options: Correlation, task: Task) -> pa.Table:
@@ -69,7 +77,17 @@ def correlation(options: Correlation, task: Task) -> pa.Table:
             if a != b
         ]
     trace(task, source, dict.fromkeys(PAIRS.names, names))
-    return pa.Table.from_pylist(rows, schema=PAIRS)
+    return _steady(pa.Table.from_pylist(rows, schema=PAIRS), "r", "p")
+
+
+def _steady(table: pa.Table, *names: str) -> pa.Table:
+    """The table with the digits that do not hang on the order of the rows."""
+    for name in names:
+        column = table[name].combine_chunks()
+        values = rounded(np.asarray(column.fill_null(np.nan)))
+        made = pa.array(values, pa.float64(), from_pandas=True)
+        table = table.set_column(table.column_names.index(name), name, made)
+    return table
 
 
 def _described(place: int, name: str, *, number_like: bool) -> str:
@@ -85,7 +103,15 @@ def _described(place: int, name: str, *, number_like: bool) -> str:
     return (
         f'SELECT {place} AS place, {text} AS "column", count(*) AS rows, count(*) - count({column}) AS nulls,'
         f" approx_count_distinct({column}) AS distinct_approx, min({column})::VARCHAR AS min,"
-        f" max({column})::VARCHAR AS max, {spread}, mode({column})::VARCHAR AS top FROM data"
+        f" max({column})::VARCHAR AS max, {spread}, ({_commonest(column)}) AS top FROM data"
+    )
+
+
+def _commonest(column: str) -> str:
+    """The value that is there most often; of several the least, whatever the order of the rows."""
+    return (
+        f"SELECT {column}::VARCHAR FROM data WHERE {column} IS NOT NULL"
+        f" GROUP BY {column} ORDER BY count(*) DESC, {column} LIMIT 1"
     )
 
 
