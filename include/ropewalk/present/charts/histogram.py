@@ -35,6 +35,7 @@ def draw(options: Options, table: pa.Table) -> Drawing:
     column = columns(table, options.x)[options.x].drop_null()
     try:
         values = np.asarray(pc.cast(column, pa.float64()))
+        values = values[np.isfinite(values)]
     except pa.ArrowInvalid:
         raise ConfigError(
             f"column {options.x!r} is not of numbers", code="not_a_number", field="x"
