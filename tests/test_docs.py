@@ -33,6 +33,18 @@ def test_the_readmes_workflow_is_valid(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+EXAMPLES = [block for page in PAGES if page.name != "README.md" for block in blocks(page, "yaml")]
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_is_valid(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql" / "seats.sql").write_text("SELECT tailnum FROM planes", encoding="utf-8")
+    path = tmp_path / "example.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load(path).steps
+
+
 def test_the_readmes_mistake_is_told_as_it_says(tmp_path: Path) -> None:
     (text,) = blocks(ROOT / "README.md", "yaml")
     path = tmp_path / "dags" / "workflows" / "delays.yaml"

@@ -26,9 +26,14 @@ MAX_DELAY = timedelta(minutes=10)
 def dag_of_file(path: Path) -> DAG:
     """The DAG of a workflow file; a bad file's is tagged ``invalid`` and says what is wrong."""
     try:
-        return workflow_dag(load(path))
+        dag = workflow_dag(load(path))
+        dag.timetable.validate()
     except WorkflowError as error:
         return invalid_dag(path, error)
+    except Exception as error:  # noqa: BLE001 - whatever a file does, it must not hide the others
+        wrong = ConfigError(f"Airflow refuses it: {error}", file=path.name)
+        return invalid_dag(path, WorkflowError([wrong]))
+    return dag
 
 
 def workflow_dag(workflow: Workflow) -> DAG:

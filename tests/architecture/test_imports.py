@@ -23,10 +23,10 @@ MAY = {
     "contracts": {"ropewalk"},
     "workflow": {"contracts"},
     "kernel": {"ropewalk", "contracts"},
-    **{stage: {"contracts", "kernel"} for stage in STAGES},
+    **{stage: {"ropewalk", "contracts", "kernel"} for stage in STAGES},
     "local": {"contracts"},
     "cli": {"ropewalk", "contracts", "workflow", "kernel"},
-    "testing": {"ropewalk", "contracts", "kernel", "workflow"},
+    "testing": {"ropewalk", "contracts", "kernel", "workflow", "present"},
     "ropewalk_airflow": {"contracts", "workflow"},
 }
 
@@ -120,7 +120,8 @@ def test_a_service_process_imports_no_data_library(stage: str) -> None:
     """What is heavy is in the fork server alone, which the service's children share."""
     if not (INCLUDE / "ropewalk" / stage / "stage.py").exists():
         pytest.fail(f"ropewalk/{stage}/stage.py is missing")
-    code = f"import sys, ropewalk.kernel.service, ropewalk.{stage}.stage\n" + (
+    code = (
+        f"import sys, ropewalk.kernel.service, ropewalk.{stage}.stage\n"
         "print(','.join(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

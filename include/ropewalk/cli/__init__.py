@@ -73,11 +73,17 @@ def describe(
         str | None, typer.Argument(help="source, transform, check, analysis, sink, page, chart")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="a plugin's name")] = None,
+    *,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="all of them, as a page of documentation")
+    ] = False,
 ) -> None:
     """Show the installed plugins, or one with its options."""
-    from ropewalk.cli.describe import show_all, show_one
+    from ropewalk.cli.describe import markdown, show_all, show_one
 
-    if kind and name:
+    if as_markdown:
+        typer.echo(markdown())
+    elif kind and name:
         show_one(kind, name, console)
     else:
         show_all(kind, console)

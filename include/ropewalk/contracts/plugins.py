@@ -147,7 +147,8 @@ class Plugin:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            hint = nearest(str(first["loc"][-1]), self.options.model_fields)
+            fields = self.options.model_fields.items()
+            hint = nearest(str(first["loc"][-1]), [one.alias or name for name, one in fields])
             return ConfigError(
                 f"{self.kind} {self.name!r} has no option {path!r}",
                 code="unknown_option",

@@ -10,14 +10,18 @@ from enum import StrEnum
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.models import Name, Origin, Scalar, Use
 
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+PRESETS = (
+    "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly", "@once", "@continuous",
+)  # fmt: skip
+CRON = re.compile(r"^[-*,/#0-9A-Za-z]+(?: [-*,/#?0-9A-Za-z]+){4}$")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -136,7 +140,18 @@ class Header(Section):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"there is no time zone {value!r}") from None
+            near = nearest(value, available_timezones())
+            hint = f" ({near})" if near and near.startswith("did") else ""
+            raise ValueError(f"there is no time zone {value!r}{hint}") from None
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, value: str | After | None) -> str | After | None:
+        if isinstance(value, str) and not (value in PRESETS or CRON.match(value)):
+            raise ValueError(
+                f"{value!r} is no schedule: write cron's five fields, or one of {', '.join(PRESETS)}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -190,8 +205,6 @@ class Workflow:
 
     def params(self, given: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
         """Every parameter's value, the given ones checked; ConfigError for one that is wrong."""
-        from ropewalk.contracts.errors import nearest
-
         values = {name: param.default for name, param in self.header.params.items()}
         for name, value in (given or {}).items():
             if name not in values:

@@ -185,7 +185,9 @@ class StepReader:
                 f"the file {mapping['file']!r} lies outside of the workflow's folder", field="file"
             )
         if not inside.is_file():
-            near = nearest(inside.name, (one.name for one in inside.parent.glob("*")))
+            near = nearest(
+                inside.name, (one.name for one in inside.parent.glob(f"*{inside.suffix}"))
+            )
             raise ConfigError(
                 f"there is no file {mapping['file']!r} beside the workflow", field="file", hint=near
             )

@@ -1,0 +1,110 @@
+"""The command as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ropewalk.contracts.plugins import KINDS, plugin_names
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = """title: Words
+steps:
+  words:
+    collect: files
+    with: {path: "data://words.csv", columns: {n: integer}}
+  long:
+    process: [{sql: "SELECT word, length(word) AS size FROM words"}]
+  report:
+    present: report
+    with: {charts: [{bar: {of: long, x: word, y: size}}]}
+"""
+
+
+def ropewalk(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command."""
+    return subprocess.run(
+        [sys.executable, "-m", "ropewalk.cli", *words], cwd=cwd, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "include"), "COLUMNS": "200", "NO_COLOR": "1", **env},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A workflow and its data."""
+    (tmp_path / "words.yaml").write_text(WORKFLOW, encoding="utf-8")
+    (tmp_path / "words.csv").write_text("n,word\n1,rope\n2,walk\nx,bad\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_check_of_good_files() -> None:
+    files = sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "dags" / "workflows").glob("*.yaml")
+    )
+    done = ropewalk("check", *files)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in files)
+
+
+def test_check_of_a_bad_file_says_where_and_fails(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(WORKFLOW.replace("FROM words", "FROM wrods"), encoding="utf-8")
+    done = ropewalk("check", "bad.yaml", "words.yaml", cwd=folder)
+    assert done.returncode == 1
+    assert "✗ bad.yaml:7:" in done.stdout + done.stderr
+    assert "there is no step 'wrods' (did you mean 'words'?)" in done.stdout + done.stderr
+    assert "✓ words.yaml: 3 steps" in done.stdout + done.stderr
+
+
+def test_run_writes_the_report(folder: Path) -> None:
+    done = ropewalk("run", "words.yaml", cwd=folder, ROPEWALK_ROOT_DATA=str(folder))
+    assert done.returncode == 0, done.stderr
+    (page,) = folder.rglob("index.html")
+    assert "Words" in page.read_text(encoding="utf-8")
+    assert page.as_uri() in done.stdout
+    assert [line.split()[:4] for line in done.stdout.splitlines() if line.strip().startswith("words")] == [
+        ["words", "0", "2", "1"]
+    ]  # fmt: skip
+
+
+def test_run_tells_a_steps_error_with_its_place(folder: Path) -> None:
+    done = ropewalk("run", "words.yaml", cwd=folder)
+    assert done.returncode == 1
+    assert "words.yaml:5:5: " in done.stderr + done.stdout
+    assert "this stage has no root 'data'" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_run_of_a_partitioned_workflow_needs_a_day() -> None:
+    done = ropewalk("run", "dags/workflows/flights_daily.yaml")
+    assert done.returncode == 1
+    assert "flights_daily runs by day (add --date 2013-01-01)" in done.stderr + done.stdout
+
+
+def test_describe_names_every_plugin() -> None:
+    done = ropewalk("describe")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for kind in KINDS for name in plugin_names(kind))
+
+
+def test_the_schema_is_the_one_that_is_committed() -> None:
+    for option, name in (((), "workflow.json"), (("--contract",), "contract.json")):
+        done = ropewalk("schema", *option)
+        assert done.returncode == 0, done.stderr
+        committed = json.loads((ROOT / "docs" / "schema" / name).read_text(encoding="utf-8"))
+        command = f"ropewalk schema {' '.join(option)} > docs/schema/{name}"
+        assert json.loads(done.stdout) == committed, f"it has changed: {command}"
+
+
+def test_the_page_of_plugins_is_the_one_that_is_committed() -> None:
+    committed = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    told = ropewalk("describe", "--markdown").stdout
+    assert told == committed, "it has changed: ropewalk describe --markdown > docs/plugins.md"
+
+
+def test_status_without_an_installation_says_what_to_do(tmp_path: Path) -> None:
+    done = ropewalk("status", cwd=tmp_path, ROPEWALK_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "make up" in done.stderr + done.stdout
