@@ -79,7 +79,8 @@ def test_a_stage_killed_in_the_middle_of_a_task_is_started_again_and_the_run_suc
 ) -> None:
     run_id = stack.trigger("e2e_slow")
     until(
-        lambda: stack.tasks("e2e_slow", run_id).get("slow") in {"running", "deferred"}, "the slow step"
+        lambda: stack.tasks("e2e_slow", run_id).get("slow") in {"running", "deferred"},
+        "the slow step",
     )
     os.kill(pid(stack, "process"), signal.SIGKILL)
     stack.local("up", "--no-run")
