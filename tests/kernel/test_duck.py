@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from ropewalk.contracts.models import Scalar
 from ropewalk.kernel.duck import bound, duck_for_plans
 
 
@@ -28,7 +29,7 @@ def test_it_is_locked_down(tmp_path: Path, query: str) -> None:
 
 
 def test_the_partitions_bounds_are_bound_as_instants() -> None:
-    values = {"partition.start": "2013-01-01T05:00:00+00:00", "params.x": 1}
+    values: dict[str, Scalar] = {"partition.start": "2013-01-01T05:00:00+00:00", "params.x": 1}
     sql = "t >= {{ partition.start }} AND x = {{ params.x }}"
     assert bound(sql, values) == (
         "t >= CAST($partition_start AS TIMESTAMPTZ) AND x = $params_x",

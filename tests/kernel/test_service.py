@@ -188,7 +188,11 @@ def test_without_the_token_nothing_is_answered(service: StageService, ask: Ask) 
     other = StageService(
         service.stage, "", service.home, token="another-installations", port=service.port
     )
-    for call in (lambda: other.submit(request), lambda: other.read(task_key(request))):
+    calls: list[Callable[[], object]] = [
+        lambda: other.submit(request),
+        lambda: other.read(task_key(request)),
+    ]
+    for call in calls:
         with pytest.raises(
             UnauthorizedError, match="answers only to a request with its installation's token"
         ):
