@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -37,3 +38,21 @@ class RopewalkPlugin(AirflowPlugin):
         from ropewalk_airflow.web import application
 
         return [{"app": application(), "url_prefix": "/ropewalk", "name": "Ropewalk"}]
+
+
+def warm() -> None:
+    """Load what every task needs: the scheduler's workers fork from it, and a task from a worker.
+
+    It saves each task 0.2 s of computing, and costs the scheduler some megabytes that all of them share.
+    """
+    from ropewalk.contracts.plugins import KINDS, all_plugins
+
+    import ropewalk_airflow.dag  # noqa: F401
+
+    for kind in KINDS:
+        for found in all_plugins(kind):
+            found.info()
+
+
+if "scheduler" in sys.argv:
+    warm()

@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ropewalk.contracts.errors import ConfigError, RopewalkError
+from ropewalk.contracts.plugins import all_plugins
 from ropewalk.kernel.app import Service, build
 from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
@@ -126,7 +127,8 @@ def _prepare(path: str, stage: Stage, settings: Settings) -> None:
     """Start the fork server, and bring the ledger's tables up to date in a first child of it."""
     _shelter_socket(settings.scratch_dir / f"fork-{settings.port}")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, path, *stage.preload])
+    plugins = [one.module.__name__ for kind in stage.kinds for one in all_plugins(kind)]
+    context.set_forkserver_preload([*PRELOAD, path, *stage.preload, *plugins])
     child = context.Process(target=_migrate, args=(database_url(settings), stage.name))
     child.start()
     child.join()
