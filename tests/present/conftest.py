@@ -59,8 +59,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> TaskBench:
-    """The stages, with a dataset store of their own."""
-    return TaskBench(tmp_path / "home")
+    """The stages, with a dataset store of their own, and pictures kept with the page."""
+    return TaskBench(tmp_path / "home", pictures="kept")
 
 
 @pytest.fixture

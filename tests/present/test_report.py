@@ -85,7 +85,7 @@ def test_hostile_text_makes_no_tags(told: Texts, folder: Path) -> None:
 
 def test_the_files_behind_each_chart(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
-    assert len(names) == 4 * 4 + 1
+    assert len(names) == 4 * 5 + 1
     assert {name.rpartition(".")[2] for name in names} == {"html", "svg", "png", "csv", "json"}
     for name in names:
         data = (folder / name).read_bytes()
@@ -94,6 +94,8 @@ def test_the_files_behind_each_chart(folder: Path) -> None:
         elif name.endswith("svg"):
             assert data.startswith(b"<svg")
             assert b"<script" not in data
+        elif name.endswith(".vl.json"):
+            assert json.loads(data)["data"]["values"]
     table = json.loads((folder / "report-04-all.json").read_bytes())
     with (folder / "report-04-all.csv").open(newline="") as file:
         assert (

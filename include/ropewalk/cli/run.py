@@ -37,7 +37,9 @@ def run_workflow(
     from ropewalk.kernel.settings import Settings
     from ropewalk.kernel.stage import built_in, load
 
-    settings = Settings(store_url=(store / "store").as_uri(), scratch_dir=store / "scratch")
+    settings = Settings(
+        store_url=(store / "store").as_uri(), scratch_dir=store / "scratch", pictures="kept"
+    )
     datasets = open_store(settings)
     now = datetime.now(UTC)
     if workflow.header.partition and day is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
     s3_endpoint: str | None = None
     python_transforms: bool = True
+    pictures: Literal["asked", "kept"] = Field(
+        "asked", description="whether a report's PNG and SVG are drawn when asked for, or with it"
+    )
 
 
 def settings_of(stage: str) -> Settings:

@@ -21,6 +21,7 @@ LOOK: dict[str, Any] = {
     "range": {"category": ["#1f6f8b", "#e07a3f", "#5a9367", "#8b5fa8", "#c9a227", "#b5485d"]},
 }
 SCALE = 2.0
+KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 def values_of(table: pa.Table) -> list[dict[str, Any]]:
@@ -74,19 +75,15 @@ def json_of(values: list[dict[str, Any]]) -> bytes:
     return json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
 
 
-def picture(
-    drawing: Drawing, title: str, width: str, values: list[dict[str, Any]]
-) -> tuple[bytes, bytes]:
-    """The chart as SVG and as PNG."""
+def drawn(spec: str, kind: str) -> bytes:
+    """A picture, ``svg`` or ``png``, of a specification that stands alone."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(_still(drawing, title, width, values))
-    return svg.encode(), vl_convert.svg_to_png(svg, scale=SCALE)
+    svg = vl_convert.vegalite_to_svg(spec)
+    return svg.encode() if kind == "svg" else vl_convert.svg_to_png(svg, scale=SCALE)
 
 
-def _still(
-    drawing: Drawing, title: str, width: str, values: list[dict[str, Any]]
-) -> dict[str, Any]:
+def still(drawing: Drawing, title: str, width: str, values: list[dict[str, Any]]) -> dict[str, Any]:
     """A specification that stands alone: with its data, its title and its width."""
     heading = {"text": title, "anchor": "start", "fontSize": 15, "offset": 12}
     if drawing.number is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ropewalk.present import html
 from ropewalk.present.charting import ChartOptions, Drawing, words
 from ropewalk.present.graph import graph_of
 from ropewalk.present.pages.report import Options, chart_options
-from ropewalk.present.pictures import csv_of, json_of, picture, values_of
+from ropewalk.present.pictures import KINDS, csv_of, drawn, json_of, still, values_of
 from ropewalk.present.story import story_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def render_report(options: Options, task: Task) -> None:
         for number, (kind, given) in enumerate(chart_options(options), start=1)
     ]
     for number, chart in enumerate(charts, start=1):
-        task.progress(message=f"draws chart {number} of {len(charts)}: {chart.title}")
+        task.progress(message=f"writes chart {number} of {len(charts)}: {chart.title}")
         _add_files(task, chart)
     story = story_of(task)
     for chart in charts:
@@ -88,8 +89,10 @@ def _chart(task: Task, number: int, kind: str, given: ChartOptions) -> Chart:
 
 
 def _add_files(task: Task, chart: Chart) -> None:
-    svg, png = picture(chart.drawing, chart.title, chart.options.width, chart.values)
-    task.artifact(f"{chart.file}.svg", svg, "image/svg+xml")
-    task.artifact(f"{chart.file}.png", png, "image/png")
+    """The data behind a chart, and a specification that stands alone: all that its pictures are drawn from."""
+    spec = json.dumps(still(chart.drawing, chart.title, chart.options.width, chart.values))
+    task.artifact(f"{chart.file}.vl.json", spec.encode(), "application/json")
     task.artifact(f"{chart.file}.csv", csv_of(chart.drawing.table), "text/csv; charset=utf-8")
     task.artifact(f"{chart.file}.json", json_of(chart.values), "application/json")
+    for kind, media_type in KINDS.items() if task.settings.pictures == "kept" else ():
+        task.artifact(f"{chart.file}.{kind}", drawn(spec, kind), media_type)

@@ -20,6 +20,6 @@ STAGE = Stage(
     "present",
     kinds=("page", "chart"),
     run=run,
-    preload=("pyarrow.compute", "jinja2", "vl_convert", "ropewalk.present.report"),
+    preload=("pyarrow.compute", "jinja2", "ropewalk.present.report"),
     web="ropewalk.present.web:routes",
 )

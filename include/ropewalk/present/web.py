@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -15,14 +17,18 @@ from pydantic import SecretStr
 
 from ropewalk.contracts.errors import NotFoundError, RopewalkError, UnauthorizedError
 from ropewalk.kernel.app import Service
+from ropewalk.kernel.aside import aside
 from ropewalk.kernel.tokens import bears
 from ropewalk.present import html
 from ropewalk.present.charting import SCHEMA
+from ropewalk.present.pictures import KINDS, drawn
 
 ROOT = "/reports"
 PAGE = "index.html"
 LATEST = "latest"
 MOST_RUNS = 400
+DRAWN_AT_ONCE = 2
+PATIENCE = 30.0  # seconds for a picture
 
 Row = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -48,6 +54,7 @@ ORDER BY a.requested DESC, t.ended_at DESC LIMIT %(limit)s
 def routes(service: Service) -> APIRouter:
     """The routes; each answers only to the installation's token, or to a browser that has shown the view key."""
     router = APIRouter(prefix=ROOT, route_class=_viewed(service), include_in_schema=False)
+    files = _Files(service)
 
     @router.get("/")
     async def index() -> Response:
@@ -62,11 +69,11 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/{workflow}/{run_id}/")
     async def report(workflow: WorkflowName, run_id: RunId) -> Response:
-        return await _file(service, await _runs(service, workflow, run_id), PAGE)
+        return await files.send(await _runs(service, workflow, run_id), PAGE)
 
     @router.get("/{workflow}/{run_id}/{file}")
     async def file(workflow: WorkflowName, run_id: RunId, file: FileName) -> Response:
-        return await _file(service, await _runs(service, workflow, run_id), file)
+        return await files.send(await _runs(service, workflow, run_id), file)
 
     return router
 
@@ -155,15 +162,35 @@ async def _runs(
     return found
 
 
-async def _file(service: Service, reports: list[Row], file: str) -> Response:
-    """A file of one of a run's reports."""
-    for row in reports:
-        try:
-            data, artifact = await asyncio.to_thread(service.store.artifact, row["key"], file)
-        except NotFoundError:
-            continue
-        return Response(data, media_type=artifact.media_type, headers=html.headers())
-    raise NotFoundError(f"The report has no file {file}.")
+class _Files:
+    """The files of reports: as they were kept, and pictures that are drawn when they are asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._drawing = threading.BoundedSemaphore(DRAWN_AT_ONCE)
+
+    async def send(self, reports: list[Row], file: str) -> Response:
+        """A file of one of a run's reports."""
+        for row in reports:
+            for find in (self._kept, self._drawn):
+                with suppress(NotFoundError):
+                    data, media_type = await asyncio.to_thread(find, row["key"], file)
+                    return Response(data, media_type=media_type, headers=html.headers())
+        raise NotFoundError(f"The report has no file {file}.")
+
+    def _kept(self, key: str, file: str) -> tuple[bytes, str]:
+        data, artifact = self._service.store.artifact(key, file)
+        return data, artifact.media_type
+
+    def _drawn(self, key: str, file: str) -> tuple[bytes, str]:
+        name, _, kind = file.rpartition(".")
+        if kind not in KINDS:
+            raise NotFoundError(f"{file} is no picture")
+        spec, _ = self._service.store.artifact(key, f"{name}.vl.json")
+        limit = self._service.settings.memory_limit
+        with self._drawing:
+            data = aside(drawn, spec.decode(), kind, seconds=PATIENCE, memory=limit)
+        return data, KINDS[kind]
 
 
 def _html(text: str) -> Response:

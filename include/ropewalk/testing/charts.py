@@ -9,7 +9,7 @@ import pytest
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.plugins import plugin
-from ropewalk.present.pictures import csv_of, json_of, picture, values_of
+from ropewalk.present.pictures import csv_of, drawn, json_of, still, values_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +55,9 @@ class ChartSuite:
         assert json.loads(json_of(values)) == values
         if drawing.table.num_columns:
             assert csv_of(drawing.table)
-        svg, png = picture(drawing, "A title", "half", values)
-        assert png.startswith(b"\x89PNG")
-        return svg.decode()
+        spec = json.dumps(still(drawing, "A title", "half", values))
+        assert drawn(spec, "png").startswith(b"\x89PNG")
+        return drawn(spec, "svg").decode()
 
     def test_it_is_drawn(self) -> None:
         """As SVG and PNG, with its title."""
