@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 MAX_PAGE = 256 << 20  # bytes of one answer
-MAX_WAIT = 60.0  # seconds that a server may ask for between two attempts
+MAX_WAIT = 60.0  # seconds that are waited here; where a server asks for more, Airflow waits
 MAX_REDIRECTS = 5
 BUSY = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -60,7 +60,7 @@ def _patience(error: Exception) -> bool | float:
     """Whether to ask again: after as many seconds as the server asks for, else after stamina's own."""
     if not isinstance(error, Busy):
         return False
-    return True if error.wait is None else min(error.wait, MAX_WAIT)
+    return True if error.wait is None else error.wait
 
 
 class _Reader:
@@ -119,15 +119,23 @@ class _Reader:
         url, query = self._first_url(), self._first_query()
         seen: set[tuple[str, str]] = set()
         style = self.options.paginate
+        before = b""
         for number in range(self.options.max_pages):
             asked = (url, str(sorted(query.items())))
             if asked in seen:
                 raise DataError(
-                    f"page {number + 1} is one that came before: {url}", code="paging_loop"
+                    f"page {number + 1} is one that came before: {_plain(url)}", code="paging_loop"
                 )
             seen.add(asked)
             answer = self._get(url, query)
             lines = self._records(answer)
+            if lines and lines == before:
+                raise DataError(
+                    f"{_plain(url)}: page {number + 1} has the same records as the page before it",
+                    code="paging_loop",
+                    hint="does the API know the parameters that paginate: names?",
+                )
+            before = lines
             count = lines.count(b"\n") + 1 if lines else 0
             yield lines
             following = _next(style, answer, number, count, query)
@@ -174,6 +182,7 @@ class _Reader:
 
     def _once(self, url: str, query: Mapping[str, Any]) -> requests.Response:
         import requests
+        from urllib3.exceptions import HTTPError
 
         try:
             for _ in range(MAX_REDIRECTS + 1):
@@ -190,6 +199,8 @@ class _Reader:
                 url, query = self._same_origin(urljoin(url, answer.headers["location"])), {}
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Busy(f"no connection ({type(error).__name__})") from None
+        except HTTPError as error:  # of the body: it ended early, or came too slowly
+            raise Busy(f"the answer broke off ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise FatalError(f"{_plain(url)}: {type(error).__name__}", code="request") from None
         raise FatalError(
@@ -199,7 +210,14 @@ class _Reader:
     def _judged(self, answer: requests.Response) -> requests.Response:
         status = answer.status_code
         if status in BUSY:
-            raise Busy(f"answers {status}", _retry_after(answer))
+            wait = _retry_after(answer)
+            if wait is not None and wait > MAX_WAIT:
+                raise RetryableError(
+                    f"{_plain(answer.url)} answers {status}: it asks to come again in {wait:.0f} s",
+                    code="busy",
+                    retry_after=wait,
+                )
+            raise Busy(f"answers {status}", wait)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise FatalError(
                 f"{_plain(answer.url)} answers {status}: it does not accept the connection {self.options.connection!r}",
@@ -321,15 +339,36 @@ def _oauth2(session: requests.Session, auth: Auth | None, connection: Connection
         **({"scope": auth.scope} if auth and auth.scope else {}),
     }
     client = (connection.user or "", connection.secret("password") or "")
-    answer = session.post(url, data=form, auth=client, timeout=30, allow_redirects=False)
+    answer = _posted(session, url, form, client)
     if not answer.ok:
         raise FatalError(
             f"{_plain(url)} answers {answer.status_code} to the client of {name!r}", code="refused"
         )
-    token = answer.json().get("access_token")
-    if not token:
-        raise FatalError(f"{_plain(url)} gives no access_token", code="refused")
+    try:
+        token = answer.json()["access_token"]
+    except (ValueError, LookupError, TypeError):
+        raise FatalError(f"{_plain(url)} gives no access_token", code="refused") from None
     return str(token)
+
+
+def _posted(
+    session: requests.Session, url: str, form: Mapping[str, str], client: tuple[str, str]
+) -> requests.Response:
+    """The answer of the server of tokens; RetryableError where it gives none, or is busy."""
+    import requests
+
+    try:
+        answer = session.post(url, data=form, auth=client, timeout=30, allow_redirects=False)
+    except requests.RequestException as error:
+        raise RetryableError(
+            f"{_plain(url)}: no connection ({type(error).__name__})", code="busy"
+        ) from None
+    if answer.status_code in BUSY:
+        raise RetryableError(
+            f"{_plain(url)} answers {answer.status_code}", code="busy",
+            retry_after=_retry_after(answer),
+        )  # fmt: skip
+    return answer
 
 
 def _retry_after(answer: requests.Response) -> float | None:
@@ -337,13 +376,15 @@ def _retry_after(answer: requests.Response) -> float | None:
     text = answer.headers.get("retry-after")
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return max(
+        0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    )
 
 
 def _plain(url: str) -> str:

@@ -38,9 +38,14 @@ class Api:
                 status, headers, body = api.answer(parts.path, query, self.headers)
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
+                if "x-chunked" in headers:  # one chunk, and no end
+                    self.send_header("transfer-encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"5\r\n" + data[:5] + b"\r\n")
+                    return
                 for name, value in {"content-type": "application/json", **headers}.items():
                     self.send_header(name, value)
-                self.send_header("content-length", str(len(data)))
+                self.send_header("content-length", headers.get("x-length", str(len(data))))
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -218,6 +223,26 @@ class TestKeys:
         client = base64.b64encode(f"client:{SECRET}".encode()).decode()
         assert forms == [("grant_type=client_credentials&scope=read", f"Basic {client}")]
 
+    @pytest.mark.parametrize(
+        ("answer", "error", "said"),
+        [
+            ((401, {}, {}), FatalError, "/token answers 401 to the client of 'shop'"),
+            ((200, {}, b"<html>"), FatalError, "/token gives no access_token"),
+            ((200, {}, [1]), FatalError, "/token gives no access_token"),
+            ((503, {"retry-after": "7"}, {}), RetryableError, "/token answers 503"),
+        ],
+    )
+    def test_a_token_that_is_not_given(
+        self, bench: TaskBench, api: Api, connection: Connect,
+        answer: Answer, error: type[Exception], said: str,
+    ) -> None:  # fmt: skip
+        connection(user="client", password=SECRET)
+        api.answer = lambda *_: answer
+        auth = {"type": "oauth2_client_credentials", "token_url": f"{api.url}/token?x={SECRET}"}
+        with pytest.raises(error) as caught:
+            collect(bench, auth=auth)
+        assert str(caught.value) == f"{api.url}{said}"
+
     def test_a_key_that_is_refused_is_told_without_it(
         self, bench: TaskBench, api: Api, connection: Connect
     ) -> None:
@@ -305,14 +330,65 @@ class TestMoods:
         assert "the document has nothing at 'data', not a list of records" in str(caught.value)
 
     def test_pages_that_go_round(self, bench: TaskBench, api: Api) -> None:
-        api.answer = lambda *_: (200, {"link": '</again>; rel="next"'}, RECORDS)
+        api.answer = lambda path, *_: (200, {"link": '</again>; rel="next"'}, [{"n": path}])
         with pytest.raises(DataError, match="page 3 is one that came before"):
             collect(bench, paginate={"style": "link_header"})
 
+    def test_pages_that_go_round_are_told_without_their_query(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        def answer(path: str, *_: object) -> Answer:
+            return 200, {}, {"data": [{"n": path}], "next": f"/again?key={SECRET}"}
+
+        api.answer = answer
+        with pytest.raises(DataError, match=f"came before: {api.url}/again$"):
+            collect(bench, records="data", paginate={"style": "next_url"})
+
+    @pytest.mark.parametrize("style", ["page", "offset"])
+    def test_an_api_that_does_not_know_pages_is_found_out(
+        self, bench: TaskBench, api: Api, style: str
+    ) -> None:
+        with pytest.raises(DataError) as caught:
+            collect(bench, path="/days", paginate={"style": style})
+        assert str(caught.value) == (
+            f"{api.url}/days: page 2 has the same records as the page before it"
+            " (does the API know the parameters that paginate: names?)"
+        )
+
     def test_pages_without_end(self, bench: TaskBench, api: Api) -> None:
-        api.answer = lambda *_: (200, {}, RECORDS)
+        api.answer = lambda _, query, __: (200, {}, [{"n": int(query["page"])}])
         with pytest.raises(DataError, match="there are more than 7 pages"):
             collect(bench, paginate={"style": "page"}, max_pages=7)
+
+    def test_a_long_wait_is_left_to_airflow(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (429, {"retry-after": "3600"}, b"")
+        with pytest.raises(RetryableError) as caught:
+            collect(bench, path="/days")
+        assert str(caught.value) == (f"{api.url}/days answers 429: it asks to come again in 3600 s")
+        assert caught.value.retry_after == 3600
+        assert len(api.asked) == 1
+
+    def test_an_error_on_a_later_page_reads_nothing(self, bench: TaskBench, api: Api) -> None:
+        def answer(_: str, query: dict[str, str], __: Any) -> Answer:
+            page = int(query["page"])
+            return (200, {}, [{"n": page}]) if page < 7 else (500, {}, b"oh")
+
+        api.answer = answer
+        with pytest.raises(RetryableError, match="answers 500, 1 times"):
+            collect(bench, paginate={"style": "page"}, attempts=1)
+
+    @pytest.mark.parametrize(
+        "headers", [{"x-length": "10000"}, {"x-chunked": "cut"}], ids=["short", "chunk"]
+    )
+    def test_an_answer_that_breaks_off_is_asked_for_again(
+        self, bench: TaskBench, api: Api, headers: dict[str, str]
+    ) -> None:
+        answers: list[Answer] = [(200, headers, RECORDS), (200, {}, RECORDS)]
+        api.answer = lambda *_: answers.pop(0)
+        assert collect(bench).rows.out == 5
+        api.answer = lambda *_: (200, headers, RECORDS)
+        with pytest.raises(RetryableError, match="the answer broke off .ProtocolError."):
+            collect(bench, attempts=1)
 
     def test_redirects_without_end(self, bench: TaskBench, api: Api) -> None:
         api.answer = lambda *_: (302, {"location": "/again"}, {})
