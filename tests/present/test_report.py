@@ -107,7 +107,7 @@ def test_the_files_behind_each_chart(folder: Path) -> None:
 
 def test_its_numbers_are_kept_for_the_history(bench: TaskBench, root: Path) -> None:
     report = bench.perform(page(bench, steps(bench, root)))
-    assert report.metrics == {"Rows": 2, "rows in quarantine": 2}
+    assert report.metrics == {"Rows": 2, "Rows in quarantine": 2}
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,51 @@ class CheckResult(Answer):
     detail: str = ""
 
 
+Cardinality = Literal["1:1", "filter", "1:n", "n:1", "join", "any"]
+
+
 class RowCounts(Answer):
-    """The row ledger of a task: what came in per input, what left, and why the rest did not."""
+    """The row ledger of a task: what came in per input, what left, and why the rest did not.
+
+    ``read`` counts the rows that came from outside. ``cardinality`` says how the rows of the input ``of`` (where
+    it names none: of all inputs, or those that were read) became the rows of the output. ``dropped`` counts by rule,
+    ``dropped_of`` those of them that were rows of an input, by the input.
+    """
 
     inputs: dict[str, int] = Field(default_factory=dict)
+    read: int | None = None
     out: int = 0
     quarantined: int = 0
     dropped: dict[str, int] = Field(default_factory=dict)
+    dropped_of: dict[str, dict[str, int]] = Field(default_factory=dict)
+    cardinality: Cardinality = "any"
+    of: str | None = None
+
+    @property
+    def came(self) -> int:
+        """The rows that the equation is about."""
+        if self.of is not None:
+            return self.inputs[self.of]
+        return sum(self.inputs.values()) if self.read is None else self.read
+
+    @property
+    def lost(self) -> int:
+        """Those of them that rules dropped."""
+        rules = self.dropped if self.of is None else self.dropped_of.get(self.of, {})
+        return sum(rules.values())
+
+    @property
+    def unexplained(self) -> int | None:
+        """Rows that are missing by the equation of the cardinality, negative where there are too many.
+
+        None where the cardinality has no equation.
+        """
+        left = self.out + self.quarantined
+        if self.cardinality in {"1:1", "filter"}:
+            return self.came - left - self.lost
+        if self.cardinality == "n:1":
+            return min(0, max(1, self.came) - left)
+        return None
 
 
 class ColumnSource(Answer):
@@ -176,6 +214,13 @@ class Published(Answer):
     superseded: bool = False
 
 
+class MetricFormat(Answer):
+    """How people read a metric: Python's format of numbers, and the unit behind it."""
+
+    format: str = ",.6g"
+    unit: str = ""
+
+
 class Artifact(Answer):
     """A file that a task made besides datasets (a page, a picture)."""
 
@@ -200,6 +245,7 @@ class Report(Answer):
     checks: list[CheckResult] = Field(default_factory=list)
     watermark: Scalar = None
     metrics: dict[str, Scalar] = Field(default_factory=dict)
+    formats: dict[str, MetricFormat] = Field(default_factory=dict)
     lineage: Lineage = Field(default_factory=Lineage)
     published: list[Published] = Field(default_factory=list)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)

@@ -15,10 +15,12 @@ import pyarrow as pa
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RopewalkError, nearest
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import (
+    Cardinality,
     CheckResult,
     ColumnSource,
     DatasetRef,
     Lineage,
+    MetricFormat,
     Progress,
     Published,
     Report,
@@ -75,8 +77,13 @@ class Task:
     fence: Fence = nobody
     counts: dict[str, int] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
+    drops_of: dict[str, dict[str, int]] = field(default_factory=dict)
+    records: int | None = None
+    cardinality: Cardinality = "any"
+    of: str | None = None
     checks: list[CheckResult] = field(default_factory=list)
     metrics: dict[str, Scalar] = field(default_factory=dict)
+    formats: dict[str, MetricFormat] = field(default_factory=dict)
     targets: list[Published] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     lineage: Lineage = field(default_factory=Lineage)
@@ -153,17 +160,30 @@ class Task:
         """How many rows have been set aside."""
         return self._quarantine.rows if "_quarantine" in self.__dict__ else 0
 
-    def drop(self, rule: str, rows: int) -> None:
-        """Account for rows that a named rule dropped."""
+    def took(self, rows: int) -> None:
+        """Account for rows that came from outside, before anything is done with them."""
+        self.records = (self.records or 0) + rows
+
+    def accounts(self, cardinality: Cardinality, of: str | None = None) -> None:
+        """Say how rows of an input become rows of the output; the task fails where the counts do not fit."""
+        self.cardinality, self.of = cardinality, of
+
+    def drop(self, rule: str, rows: int, of: str | None = None) -> None:
+        """Account for rows that a named rule dropped, and whether they were rows of an input."""
+        if of is not None:
+            rules = self.drops_of.setdefault(of, {})
+            rules[rule] = rules.get(rule, 0) + rows
         self.drops[rule] = self.drops.get(rule, 0) + rows
 
     def checked(self, result: CheckResult) -> None:
         """Record what a check found; a check that fails with ``on_fail: fail`` fails the task at its end."""
         self.checks.append(result)
 
-    def metric(self, name: str, value: Scalar) -> None:
-        """Record a number that the report shows."""
+    def metric(self, name: str, value: Scalar, form: MetricFormat | None = None) -> None:
+        """Record a number that the report shows, and how it is written."""
         self.metrics[name] = value
+        if form is not None:
+            self.formats[name] = form
 
     def published(self, target: Published) -> None:
         """Record a table or folder that a sink has written."""
@@ -219,7 +239,9 @@ class Task:
         """
         outputs = self.draft.finish()
         self._judge(outputs)
-        manifest = self.draft.commit(self._report(outputs), before=self.fence)
+        rows = self._rows(outputs)
+        balance(rows)
+        manifest = self.draft.commit(self._report(outputs, rows), before=self.fence)
         return manifest.report
 
     def _judge(self, outputs: Mapping[str, DatasetRef]) -> None:
@@ -241,15 +263,21 @@ class Task:
                 step=self.request.step,
             )
 
-    def _report(self, outputs: Mapping[str, DatasetRef]) -> Report:
-        request = self.request
+    def _rows(self, outputs: Mapping[str, DatasetRef]) -> RowCounts:
         data = outputs.get("data")
-        rows = RowCounts(
+        return RowCounts(
             inputs=self.counts,
+            read=self.records,
             out=data.rows if data else 0,
             quarantined=self.quarantined,
             dropped=self.drops,
+            dropped_of=self.drops_of,
+            cardinality=self.cardinality,
+            of=self.of,
         )
+
+    def _report(self, outputs: Mapping[str, DatasetRef], rows: RowCounts) -> Report:
+        request = self.request
         return Report(
             key=self.key,
             workflow=request.workflow,
@@ -264,6 +292,7 @@ class Task:
             checks=self.checks,
             watermark=self.watermark,
             metrics=self.metrics,
+            formats=self.formats,
             lineage=self.lineage,
             published=self.targets,
             artifacts=self.draft.artifacts,
@@ -279,6 +308,20 @@ class Task:
             return found, found.parse(render_options(found.options, mapping, self.values))
         except RopewalkError as error:
             raise located(error, self.request, place) from None
+
+
+def balance(rows: RowCounts) -> None:
+    """FatalError unless every row is accounted for as the task's cardinality wants it."""
+    if not rows.unexplained:
+        return
+    source = rows.of or ("the source" if rows.read is not None else "the inputs")
+    raise FatalError(
+        f"{rows.came} rows of {source} came in, {rows.out} went on, {rows.quarantined} are in quarantine and"
+        f" {rows.lost} were dropped by rules: {abs(rows.unexplained)} too {'many' if rows.unexplained < 0 else 'few'}"
+        f" for {rows.cardinality}",
+        code="unbalanced",
+        hint="the plugin does not account for its rows",
+    )
 
 
 def located(error: RopewalkError, request: TaskRequest, place: str) -> RopewalkError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ropewalk.contracts.errors import ConfigError, DataError, nearest
+from ropewalk.contracts.models import MetricFormat
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ class ChartOptions(PluginOptions):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart, drawn: the data behind it, and how it is shown; ``spec`` is Vega-Lite without data."""
+    """A chart, drawn: the data behind it, and how it is shown; ``spec`` is Vega-Lite without data.
+
+    ``form`` says how the history of runs writes a ``number``.
+    """
 
     table: pa.Table
     spec: dict[str, Any] | None = None
     number: str | None = None
+    form: MetricFormat | None = None
     notes: list[str] = field(default_factory=list)
 
 

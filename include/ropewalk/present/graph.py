@@ -10,7 +10,7 @@ from ropewalk.present.story import Story
 
 WIDTH, HEIGHT = 168, 46  # of a box, in pixels
 ACROSS, DOWN, MARGIN = 62, 16, 8
-LETTERS = 24
+LETTERS = 19  # that a box has room for
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,14 @@ def _labels(story: Story) -> dict[str, tuple[str, str, str]]:
         labels[step.name] = (step.name, f"{report.stage} · {detail}", report.stage)
         for name in (*report.lineage.reads, *(target.target for target in report.published)):
             scheme, _, rest = name.partition("://")
-            labels[f"out:{name}"] = (rest.rsplit("/", 1)[-1] or name, scheme, "outside")
+            labels[f"out:{name}"] = (_outside(scheme, rest) or name, scheme, "outside")
     return labels
+
+
+def _outside(scheme: str, rest: str) -> str:
+    """A file by its name, a table by its schema's name and its own."""
+    last = rest.rsplit("/", 1)[-1]
+    return ".".join(last.split(".")[-2:]) if scheme.startswith("postgres") else last
 
 
 def _place(
@@ -122,7 +128,7 @@ def _place(
         start = (most - len(names)) / 2
         for index, name in enumerate(names):
             label, detail, kind = labels.get(name, (name, "", "outside"))
-            boxes[name] = Box(name, _short(label), _short(detail, 30), kind, column, start + index)
+            boxes[name] = Box(name, _short(label), _short(detail, 24), kind, column, start + index)
     return boxes
 
 

@@ -13,6 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from ropewalk import __version__
+from ropewalk.present.charting import words
+from ropewalk.present.digits import cell
 
 HERE = Path(__file__).parent
 SCRIPTS = ("vega.js", "report.js")
@@ -61,7 +63,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"count": count, "moment": moment, "seconds": seconds, "cell": cell}
+    made.filters |= {"count": count, "moment": moment, "seconds": seconds, "cell": cell, "words": words}
     made.globals |= {
         "policy": policy(),
         "version": __version__,
@@ -88,15 +90,6 @@ def seconds(spent: float) -> str:
     if spent < minute:
         return f"{spent:.2f} s"
     return f"{int(spent // minute)} min {spent % minute:.0f} s"
-
-
-def cell(value: object) -> str:
-    """A value in a table: what is missing is nothing, and a number has as many digits as say something."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
 
 
 def _digest(script: str) -> str:

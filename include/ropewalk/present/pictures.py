@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.present.charting import SCHEMA, Drawing
+from ropewalk.present.digits import texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,10 +105,11 @@ def still(drawing: Drawing, title: str, width: str, values: list[dict[str, Any]]
 
 def _grid(names: list[str], values: list[dict[str, Any]]) -> dict[str, Any]:
     """A table as texts in a grid."""
+    shown = values[:PICTURED_ROWS]
     cells = [
-        {"row": index, "column": name, "text": _short(row[name])}
-        for index, row in enumerate(values[:PICTURED_ROWS])
+        {"row": index, "column": name, "text": _short(text)}
         for name in names
+        for index, text in enumerate(texts([row[name] for row in shown]))
     ]
     made = _text(cells, {"align": "left", "dx": -56, "fontSize": 11})
     axis = {
@@ -135,8 +137,5 @@ def _text(values: list[dict[str, Any]], mark: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _short(value: Any) -> str:
-    if value is None:
-        return ""
-    text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+def _short(text: str) -> str:
     return text if len(text) <= PICTURED_TEXT else f"{text[: PICTURED_TEXT - 1]}…"

@@ -11,6 +11,7 @@ from ropewalk.contracts.errors import RopewalkError
 from ropewalk.contracts.plugins import plugin
 from ropewalk.present import html
 from ropewalk.present.charting import ChartOptions, Drawing, words
+from ropewalk.present.digits import is_number, texts
 from ropewalk.present.graph import graph_of
 from ropewalk.present.pages.report import Options, chart_options
 from ropewalk.present.pictures import KINDS, csv_of, drawn, json_of, still, values_of
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table as people read it."""
+
+    title: str
+    numeric: bool
+    texts: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,16 @@ class Chart:
     def title(self) -> str:
         """Its title, or what it shows."""
         return self.options.title or words(f"{self.options.of}: {self.kind}")
+
+    @property
+    def table(self) -> list[Column]:
+        """The columns of a table on the page."""
+        names = self.drawing.table.column_names
+        found = {name: [row[name] for row in self.values] for name in names}
+        return [
+            Column(words(name), any(map(is_number, values)), texts(values))
+            for name, values in found.items()
+        ]
 
     @property
     def data(self) -> dict[str, Any] | None:
@@ -57,8 +77,9 @@ def render_report(options: Options, task: Task) -> None:
     story = story_of(task)
     for chart in charts:
         if chart.drawing.number is not None:
-            task.metric(chart.title, next(iter(chart.values[0].values())))
-    task.metric("rows in quarantine", story.quarantined)
+            value = next(iter(chart.values[0].values()))
+            task.metric(chart.title, value, chart.drawing.form)
+    task.metric("Rows in quarantine", story.quarantined)
     request = task.request
     text = html.page(
         "report.html",

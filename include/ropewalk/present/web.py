@@ -16,11 +16,13 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from ropewalk.contracts.errors import NotFoundError, RopewalkError, UnauthorizedError
+from ropewalk.contracts.models import MetricFormat
 from ropewalk.kernel.app import Service
 from ropewalk.kernel.aside import aside
 from ropewalk.kernel.tokens import bears
 from ropewalk.present import html
 from ropewalk.present.charting import SCHEMA
+from ropewalk.present.digits import is_number, written
 from ropewalk.present.pictures import KINDS, drawn
 
 ROOT = "/reports"
@@ -44,6 +46,7 @@ ORDER BY a.workflow, a.requested DESC
 """
 RUNS = """
 SELECT a.run_id, a.step, a.key, t.partition, t.ended_at, t.report -> 'metrics' AS metrics,
+    t.report -> 'formats' AS formats,
     t.request -> 'run' ->> 'title' AS title
 FROM asked a JOIN task t USING (key)
 WHERE a.workflow = %(workflow)s AND t.state = 'succeeded' AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
@@ -201,6 +204,7 @@ def _history(workflow: str, runs: list[Row], all_workflows: str) -> str:
     """The page of a workflow: its numbers now, over its partitions, and its runs."""
     for run in runs:
         run["metrics"] = run["metrics"] or {}
+        run["texts"] = _texts(run)
     names = list(dict.fromkeys(name for run in runs for name in run["metrics"]))
     return html.page(
         "history.html",
@@ -209,22 +213,31 @@ def _history(workflow: str, runs: list[Row], all_workflows: str) -> str:
         runs=runs,
         more=len(runs) == MOST_RUNS,
         names=names,
-        latest=runs[0]["metrics"],
+        latest=runs[0]["texts"],
         charts=[chart for name in names if (chart := _over_time(name, runs))],
         all_workflows=all_workflows,
     )
 
 
+def _texts(run: Row) -> dict[str, str]:
+    """A run's metrics as its report writes them."""
+    formats = run["formats"] or {}
+    return {
+        name: written(value, MetricFormat(**formats[name]) if name in formats else None)
+        for name, value in run["metrics"].items()
+    }
+
+
 def _over_time(name: str, runs: list[Row]) -> dict[str, Any] | None:
     """A metric over the partitions, each as its latest run left it; over the runs, where there are no partitions."""
-    latest: dict[str, Any] = {}
+    latest: dict[str, dict[str, Any]] = {}
     for run in runs:
-        value = run["metrics"].get(name)
-        if isinstance(value, int | float):
-            latest.setdefault(run["partition"] or run["ended_at"].isoformat(), value)
+        value, when = run["metrics"].get(name), run["partition"] or run["ended_at"].isoformat()
+        if is_number(value):
+            latest.setdefault(when, {"when": when, "value": value, "text": run["texts"][name]})
     if len(latest) < 2:  # noqa: PLR2004 - one point is no line
         return None
-    values = [{"when": when, "value": value} for when, value in sorted(latest.items())]
+    values = sorted(latest.values(), key=lambda point: str(point["when"]))
     spec = {
         "$schema": SCHEMA,
         "width": "container",
@@ -240,8 +253,8 @@ def _over_time(name: str, runs: list[Row]) -> dict[str, Any] | None:
                 "scale": {"zero": False},
             },
             "tooltip": [
-                {"field": "when", "type": "nominal"},
-                {"field": "value", "type": "quantitative"},
+                {"field": "when", "type": "nominal", "title": "Partition"},
+                {"field": "text", "type": "nominal", "title": name},
             ],
         },
     }

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import MetricFormat
 from ropewalk.present.charting import Aggregate, ChartOptions, Drawing, columns, words
+from ropewalk.present.digits import written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +32,9 @@ def draw(options: Options, table: pa.Table) -> Drawing:
 
     name = options.value or "rows"
     value = _value(options, table)
-    text = "none" if value is None else f"{value:{_format(options.format)}}{options.unit}"
-    return Drawing(pa.table({options.title or words(name): [value]}), number=text)
+    form = MetricFormat(format=_format(options.format), unit=options.unit)
+    table = pa.table({options.title or words(name): [value]})
+    return Drawing(table, number=written(value, form), form=form)
 
 
 def _value(options: Options, table: pa.Table) -> Any:
