@@ -71,6 +71,7 @@ def test_a_failed_task_asked_for_again_is_tried_again(
         ("crash", FatalError, "a native library crashed on this input (SIGSEGV)"),
         ("die", RetryableError, "the task's process ended without a word (SIGKILL)"),
         ("bug", FatalError, "KeyError: 'surprise'"),
+        ("lose", FatalError, "4 rows of the source came in, 3 went on, 0 are in quarantine"),
     ],
 )
 def test_a_task_that_fails_says_why(

@@ -86,6 +86,7 @@ def train(options: Train, task: Task) -> pa.Table:
 def predict(options: Predict, task: Task) -> pa.RecordBatchReader:
     """The rows with a prediction each; null where a feature has no value."""
     source, dataset = only_input(task, besides=options.model)
+    task.accounts("1:1", of=source)
     (row,) = task.input(options.model).table().to_pylist()
     features = json.loads(row["features"])
     for name in features:

@@ -36,12 +36,13 @@ class Refused:
 
 @dataclass
 class Block:
-    """Rows as texts, the line of each in the file, and what was refused among them."""
+    """Rows as texts, the line of each in the file, and what was refused among them; ``read`` counts them all."""
 
     rows: pa.RecordBatch
     lines: np.ndarray[tuple[int], np.dtype[np.int64]]
     refused: list[Refused] = field(default_factory=list)
     blank: int = 0
+    read: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _block(data: bytes, first: int, names: list[str], dialect: Dialect) -> Block
         data = data.decode(dialect.encoding).encode()
     rows, kept = _parsed(data, names, dialect, lines, refused)
     refused.sort(key=lambda one: one.line)
-    return Block(rows, kept, refused, int(blank.sum()))
+    read = rows.num_rows + len(refused) + int(blank.sum()) if dialect.multiline else len(ends)
+    return Block(rows, kept, refused, int(blank.sum()), read)
 
 
 def _parsed(

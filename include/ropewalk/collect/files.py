@@ -37,6 +37,7 @@ def read_files(options: Options, task: Task) -> pa.RecordBatchReader:
     """The rows of all files that the options name, filtered."""
     if options.encoding.lower().replace("_", "-") not in {"utf-8", "utf8"}:
         _known_encoding(options.encoding)
+    task.took(0)
     files = _Files(options, task)
     batches = files.batches()
     first = next(batches, None)
@@ -103,6 +104,7 @@ class _Files:
         names, start = csv.header_of(stream, name, dialect)
         wanted = self._wanted(names, name)
         for block in csv.blocks(stream, start, names, name, dialect):
+            self.task.took(block.read)
             refuse(self.task, name, block.refused)
             if block.blank:
                 self.task.drop("blank line", block.blank)
@@ -142,6 +144,7 @@ class _Files:
 
     def _parsed(self, records: json.Records, lines: bytes, name: str) -> Iterator[pa.RecordBatch]:
         table = records.parse(lines)
+        self.task.took(len(records.refused))
         refuse(self.task, name, records.refused)
         records.refused = []
         if table.num_columns:
@@ -195,6 +198,7 @@ class _Files:
             types = self._fixed({column: batch.column(column) for column in wanted})
             lines = pa.array(np.arange(number, number + batch.num_rows))
             number += batch.num_rows
+            self.task.took(batch.num_rows)
             yield typed(self.task, batch.select(wanted), types, name, lines)
 
     def _wanted(self, names: list[str], file: str) -> list[str]:

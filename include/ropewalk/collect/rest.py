@@ -38,6 +38,7 @@ BUSY = {
 
 def read_pages(options: Options, task: Task) -> pa.RecordBatchReader:
     """The records of all pages as batches of one schema."""
+    task.took(0)
     batches = _Reader(options, task).batches()
     first = next(batches)
 
@@ -85,6 +86,7 @@ class _Reader:
         number = 0
         for page in self._pages():
             table = records.parse(page)
+            self.task.took(table.num_rows + len(records.refused))
             refuse(self.task, self.options.path, records.refused)
             records.refused = []
             highest = self._highest(table, highest)

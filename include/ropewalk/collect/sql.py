@@ -33,6 +33,7 @@ FIXED = {
 
 def read_query(options: Options, task: Task) -> pa.RecordBatchReader:
     """The rows as batches of one schema, which the database's types make."""
+    task.took(0)
     batches = _batches(options, task)
     first = next(batches)
 
@@ -53,6 +54,7 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
         number = 0
         highest: Any = None
         for rows in found.partitions(BATCH):
+            task.took(len(rows))
             batch = _batch(rows, names, kinds)
             kinds = list(batch.schema.types)
             highest = _highest(options, batch, highest)

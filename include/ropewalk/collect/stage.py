@@ -18,6 +18,8 @@ def run(task: Task) -> None:
     for batch in reader:
         writer.write(batch)
         task.progress(writer.rows)
+    if task.records is not None:
+        task.accounts("filter")
     task.info(f"{source.name}: {writer.rows:,} rows")
 
 

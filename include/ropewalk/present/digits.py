@@ -35,9 +35,7 @@ def texts(values: Sequence[Any]) -> list[str]:
 
 def is_number(value: object) -> bool:
     """Whether a value is set as a number: to the right."""
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _text(value: Any, grouped: str, decimals: int) -> str:

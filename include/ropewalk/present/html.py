@@ -63,7 +63,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"count": count, "moment": moment, "seconds": seconds, "cell": cell, "words": words}
+    made.filters |= {
+        "count": count,
+        "moment": moment,
+        "seconds": seconds,
+        "cell": cell,
+        "words": words,
+    }
     made.globals |= {
         "policy": policy(),
         "version": __version__,

@@ -86,7 +86,9 @@ def _plain(relations: Relations, result: Relation) -> Relation:
     name = relations.fresh("result")
     columns = relations.describe(query)
     relations.define(name, query)
-    return Relation(name, result.label, columns, result.sources, result.root)
+    return Relation(
+        name, result.label, columns, result.sources, result.root, result.cardinality, result.drops
+    )
 
 
 def _ask(

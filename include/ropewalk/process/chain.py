@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from ropewalk.contracts.models import Cardinality
 from ropewalk.contracts.plugins import Plugin
 from ropewalk.process.lineage import trace
-from ropewalk.process.relations import Computed, Filtered, Relation, Relations, Result
+from ropewalk.process.relations import Computed, Filtered, Made, Relation, Relations, Result
 from ropewalk.process.sql import tables
 from ropewalk.process.steady import ROWS, steady
 from ropewalk.process.types import plain
@@ -23,6 +24,8 @@ Used = tuple[Plugin, Any]
 
 STEADY = {"1:1", "filter"}
 """Cardinalities that keep each row of the input at most once, and drop none but by a rule."""
+SINGLE = STEADY | {"n:1", "1:n"}
+"""Cardinalities whose rows come from one relation."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +106,48 @@ def _add(chain: Chain, plugin: Plugin, options: Any) -> None:
     relations = chain.relations
     subject = _subject(relations, plugin, options)
     made = plugin.function(options, subject, relations)
-    cardinality = getattr(plugin.module, "CARDINALITY", "any")
-    root = subject.root if cardinality in STEADY else None
     if isinstance(made, Computed):
-        relations.keep(_called(chain, plugin, subject, made))
+        relations.keep(replace(_called(chain, plugin, subject, made), cardinality="any"))
         return
     query = made.query if isinstance(made, Filtered | Result) else made
     relation = _defined(relations, plugin, subject, query, getattr(options, "query", None))
-    if isinstance(made, Filtered):
-        chain.droppings.append(Dropping(plugin.name, subject, made.kept))
     if isinstance(made, Result):
         relation = replace(relation, label="this")
-    relations.keep(replace(relation, root=root))
+    relations.keep(_accounted(chain, plugin, made, relation, subject))
+
+
+def _accounted(
+    chain: Chain, plugin: Plugin, made: Made, relation: Relation, subject: Relation
+) -> Relation:
+    """The relation, with how its rows come from an input's."""
+    cardinality: Cardinality = getattr(plugin.module, "CARDINALITY", "any")
+    source, drops = subject, frozenset[int]()
+    if isinstance(made, Filtered):
+        cardinality, drops = "filter", _dropping(chain, plugin.name, subject, made.kept)
+    elif isinstance(made, Result):
+        cardinality, source = made.cardinality, made.of or subject
+        if made.rule is not None and source.cardinality in STEADY:
+            drops = _dropping(chain, made.rule, source, made.query)
+    return replace(
+        relation,
+        root=source.root if cardinality in SINGLE else None,
+        cardinality=joined(source.cardinality, cardinality),
+        drops=source.drops | drops,
+    )
+
+
+def _dropping(chain: Chain, rule: str, before: Relation, kept: exp.Query) -> frozenset[int]:
+    chain.droppings.append(Dropping(rule, before, kept))
+    return frozenset({len(chain.droppings) - 1})
+
+
+def joined(first: Cardinality, then: Cardinality) -> Cardinality:
+    """The cardinality of one transform after another."""
+    if then in ("1:1", first):
+        return first
+    if then == "filter":
+        return "filter" if first == "1:1" else first
+    return then if first in STEADY else "any"
 
 
 def _subject(relations: Relations, plugin: Plugin, options: Any) -> Relation:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from ropewalk.contracts.errors import ConfigError, FatalError
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import ColumnSource
 from ropewalk.kernel.task import Task
 from ropewalk.process.audit import audited
 from ropewalk.process.binding import running
-from ropewalk.process.chain import Call, Chain, compiled, enter
+from ropewalk.process.chain import STEADY, Call, Chain, compiled, enter
 from ropewalk.process.passing import Pass
 from ropewalk.process.relations import Relation, Relations
 
@@ -32,11 +32,9 @@ def process(task: Task, connection: duckdb.DuckDBPyConnection) -> None:
     _lineage(task, result)
     for call in chain.calls:
         _call(task, relations, call)
-    counts = _Counts(task, relations)
-    dropped = _drop(task, chain, counts, result)
-    passed = Pass(task, relations, audit)
-    passed.run()
-    _balance(result, counts, dropped, passed.seen)
+    task.accounts(result.cardinality, result.root)
+    _drop(task, chain, _Counts(task, relations), result)
+    Pass(task, relations, audit).run()
 
 
 def _lineage(task: Task, result: Relation) -> None:
@@ -85,23 +83,11 @@ class _Counts:
         return self.known[relation.name]
 
 
-def _drop(task: Task, chain: Chain, counts: _Counts, result: Relation) -> int:
-    """Account for what each transform drops; the sum of what the result's own input loses."""
-    lost = 0
-    for dropping in chain.droppings:
-        rows = counts.relation(dropping.before) - counts.of(dropping.kept)
-        task.drop(dropping.rule, rows)
-        lost += rows if dropping.before.root == result.root else 0
-    return lost
-
-
-def _balance(result: Relation, counts: _Counts, dropped: int, seen: int) -> None:
-    """Where each row of one input must be accounted for: hold the pass to it."""
-    if result.root is None:
-        return
-    came = counts.known[result.root]
-    if came != seen + dropped:
-        raise FatalError(
-            f"{came} rows of {result.root} came in, {seen} came out and {dropped} were dropped by rules",
-            code="unbalanced",
-        )
+def _drop(task: Task, chain: Chain, counts: _Counts, result: Relation) -> None:
+    """Account for what each transform drops, and of which input: on the way to the result, or beside it."""
+    for number, dropping in enumerate(chain.droppings):
+        before = dropping.before
+        rows = counts.relation(before) - counts.of(dropping.kept)
+        on_the_way = number in result.drops or before.root != result.root
+        of = before.root if before.cardinality in STEADY and on_the_way else None
+        task.drop(dropping.rule, rows, of)

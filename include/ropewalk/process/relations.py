@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from ropewalk.contracts.errors import nearest
+from ropewalk.contracts.models import Cardinality
 from ropewalk.process.place import Place
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Relation:
     """Rows with named columns: an input, or what a transform has made of one.
 
     ``name`` is what the compiled query selects from, ``label`` what the user calls it; ``columns`` are
-    DuckDB's types by name; ``root`` is the input whose rows it has, each once or dropped by a rule.
+    DuckDB's types by name; ``root`` is the one input that its rows come from, ``cardinality`` how, and ``drops``
+    are the numbers of the transforms on the way that dropped some.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Relation:
     columns: Mapping[str, str]
     sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
     root: str | None = None
+    cardinality: Cardinality = "1:1"
+    drops: frozenset[int] = frozenset()
 
     @property
     def table(self) -> exp.Table:
@@ -69,9 +73,15 @@ class Filtered:
 
 @dataclass(frozen=True)
 class Result:
-    """A query whose result is new: it goes by ``this``, and its inputs keep their names."""
+    """A query whose result is new: it goes by ``this``, and its inputs keep their names.
+
+    ``of`` is the relation that its rows come from, where it is one, and ``rule`` what drops those that do not.
+    """
 
     query: exp.Query
+    cardinality: Cardinality = "any"
+    of: Relation | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)

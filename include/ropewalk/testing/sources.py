@@ -36,6 +36,7 @@ class SourceSuite:
         """All of them, and sets none aside."""
         rows = self.collect(bench).rows
         assert (rows.out, rows.quarantined) == (self.rows, 0)
+        assert not rows.unexplained
 
     def test_what_has_not_changed_has_the_same_fingerprint(self, bench: TaskBench) -> None:
         """So that nothing after it is done again."""

@@ -122,6 +122,7 @@ class TransformSuite:
         assert sum(report.rows.dropped.values()) == self.dropped
         assert set(report.rows.dropped) <= {self.name}
         assert report.rows.inputs["rows"] == len(self.rows)
+        assert not report.rows.unexplained
 
     def test_the_order_of_the_rows_does_not_matter(self, bench: ProcessBench) -> None:
         """The same rows in another order give the same content."""

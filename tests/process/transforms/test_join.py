@@ -31,6 +31,7 @@ class TestSemi(TransformSuite):
     rows = [{"tailnum": "a"}, {"tailnum": "b"}]
     others = {"planes": [{"tailnum": "a", "seats": 10}, {"tailnum": "a", "seats": 20}]}
     made = [{"tailnum": "a"}]
+    dropped = 1
 
 
 class TestAnti(TransformSuite):
@@ -39,3 +40,4 @@ class TestAnti(TransformSuite):
     rows = [{"tailnum": "a"}, {"tailnum": "b"}, {"tailnum": None}]
     others = {"planes": [{"tailnum": "a"}, {"tailnum": None}]}
     made = [{"tailnum": "b"}, {"tailnum": None}]
+    dropped = 1

@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import TransformOptions
-from ropewalk.process.relations import Relation, Relations
+from ropewalk.process.relations import Filtered, Relation, Relations
 
 CARDINALITY = "join"
 
@@ -31,7 +31,7 @@ def inputs(options: Options) -> list[str]:
     return [options.input]
 
 
-def transform(options: Options, this: Relation, relations: Relations) -> exp.Query:
+def transform(options: Options, this: Relation, relations: Relations) -> exp.Query | Filtered:
     """The rows of this relation with what belongs to them."""
     other = relations.get(options.input)
     pairs = options.by if isinstance(options.by, dict) else {name: name for name in options.by}
@@ -43,7 +43,8 @@ def transform(options: Options, this: Relation, relations: Relations) -> exp.Que
     if options.how in {"semi", "anti"}:
         match = exp.Exists(this=exp.select("1").from_(_as(other, "r")).where(on))
         condition = match if options.how == "semi" else exp.not_(match)
-        return exp.select(_all()).from_(_as(this, "l")).where(condition)
+        matching = exp.select(_all()).from_(_as(this, "l")).where(condition)
+        return Filtered(matching, kept=matching)
     taken = _taken(options, this, other, set(keys.values()), relations)
     made = [_of("r", name) for name in taken]
     return (

@@ -7,6 +7,7 @@ from typing import ClassVar
 from ropewalk.contracts.plugins import TransformOptions
 from ropewalk.contracts.template import SqlText
 from ropewalk.process.relations import Relation, Relations, Result
+from ropewalk.process.shape import result_of
 from ropewalk.process.sql import tables
 
 
@@ -25,4 +26,4 @@ def inputs(options: Options) -> list[str]:
 
 def transform(options: Options, this: Relation, relations: Relations) -> Result:  # noqa: ARG001
     """The query's result."""
-    return Result(relations.select(options.query))
+    return result_of(relations.select(options.query), relations)

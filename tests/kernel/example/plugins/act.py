@@ -20,7 +20,7 @@ class Options(PluginOptions):
     """``mark`` is a file that tells that the work has begun; ``go`` one that lets it go on."""
 
     what: Literal[
-        "rows", "fail", "fatal", "crash", "eat", "die", "wait", "print", "bug", "watermark"
+        "rows", "fail", "fatal", "crash", "eat", "die", "wait", "print", "bug", "watermark", "lose"
     ] = "rows"
     rows: int = 3
     bad: int = 0
@@ -101,7 +101,14 @@ def watermark(options: Options, task: Task) -> None:
     rows(options, task)
 
 
+def lose(options: Options, task: Task) -> None:
+    """Read a row more than it accounts for."""
+    rows(options, task)
+    task.took(options.rows + options.bad + 1)
+    task.accounts("filter")
+
+
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
-    "print": speak, "bug": bug, "watermark": watermark,
+    "print": speak, "bug": bug, "watermark": watermark, "lose": lose,
 }  # fmt: skip
