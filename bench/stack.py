@@ -114,6 +114,7 @@ def _leading_to(sources: Sources) -> dict[str, str]:
     """A stage's settings that lead to the sources."""
     return {
         "ROPEWALK_ROOT_DATA": str(sources.data),
+        "ROPEWALK_PRIVATE_HOSTS": "127.0.0.1",
         "ROPEWALK_CONNECTION_FLEET": sources.fleet,
         "ROPEWALK_CONNECTION_WEATHER_API": json.dumps(
             {"url": sources.weather, "token": sources.key}

@@ -57,6 +57,7 @@ def sources(
         "ROPEWALK_ROOT_DATA": str(data),
         "ROPEWALK_CONNECTION_WEATHER_API": json.dumps({"url": weather, "token": KEY}),
         "ROPEWALK_CONNECTION_FLEET": database.superuser,
+        "ROPEWALK_PRIVATE_HOSTS": weather.removeprefix("http://"),
     }
 
 

@@ -12,16 +12,17 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import requests
+from urllib3.exceptions import HTTPError
 
 from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.json import Records, records_of
+from ropewalk.collect.outside import guard, origin
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.kernel.settings import Connection
 
 if TYPE_CHECKING:
-    import requests
-
     from ropewalk.collect.sources.rest import Auth, Options, Paginate
     from ropewalk.kernel.task import Task
 
@@ -71,13 +72,16 @@ class _Reader:
         self.connection = task.connection(options.connection)
         self.base = str(self.connection.secret("url")).rstrip("/")
         self.types = {name: type_of(kind) for name, kind in options.columns.items()}
-        self.session = _session(options.auth, self.connection, options.connection)
+        allowed = task.settings.private_hosts
+        self.stranger = guard(requests.Session(), allowed)  # carries nothing of the connection's
+        self.session = guard(requests.Session(), allowed)
+        _carry(self.session, options.auth, self.connection, options.connection)
         self.session.headers.update(options.headers)
-        task.reads(f"{self._origin()}{urlsplit(self._first_url()).path}")
+        task.reads(f"{origin(self.base)}{urlsplit(self._first_url()).path}")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The typed records of each page; at least one batch, which may be empty."""
-        with self.session:
+        with self.session, self.stranger:
             yield from self._batches()
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -183,12 +187,10 @@ class _Reader:
         raise RetryableError(f"{_plain(url)}: no answer", code="busy")
 
     def _once(self, url: str, query: Mapping[str, Any]) -> requests.Response:
-        import requests
-        from urllib3.exceptions import HTTPError
-
+        session = self.session
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                answer = self.session.get(
+                answer = session.get(
                     url,
                     params=query,
                     timeout=self.options.timeout,
@@ -198,7 +200,9 @@ class _Reader:
                 with answer:  # read whole, or not at all: its connection is free again
                     if not answer.is_redirect:
                         return self._judged(answer)
-                url, query = self._same_origin(urljoin(url, answer.headers["location"])), {}
+                url, query = _redirected(answer), {}
+                if origin(url) != origin(self.base):
+                    session = self.stranger  # and from there on, wherever it leads
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Busy(f"no connection ({type(error).__name__})") from None
         except HTTPError as error:  # of the body: it ended early, or came too slowly
@@ -221,11 +225,7 @@ class _Reader:
                 )
             raise Busy(f"answers {status}", wait)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise FatalError(
-                f"{_plain(answer.url)} answers {status}: it does not accept the connection {self.options.connection!r}",
-                code="refused",
-                hint=f"look at ROPEWALK_CONNECTION_{self.options.connection.upper()}",
-            )
+            raise self._refused(answer)
         content = answer.raw.read(MAX_PAGE + 1, decode_content=True)
         if len(content) > MAX_PAGE:
             raise DataError(
@@ -259,17 +259,25 @@ class _Reader:
                 query[cursor.param] = since
         return query
 
-    def _origin(self) -> str:
-        parts = urlsplit(self.base)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-
     def _same_origin(self, url: str) -> str:
         """A URL that the server names; the connection's secrets go to its own server alone."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        if origin != self._origin():
-            raise FatalError(f"the API leads to another server, {origin}", code="other_origin")
+        if origin(url) != origin(self.base):
+            raise FatalError(f"the API leads to another server, {origin(url)}", code="other_origin")
         return url
+
+    def _refused(self, answer: requests.Response) -> FatalError:
+        """What 401 and 403 mean: by the API itself, or by a server that it redirects to."""
+        said = f"{_plain(answer.url)} answers {answer.status_code}"
+        if origin(answer.url) != origin(self.base):
+            return FatalError(
+                f"{said}: the API leads there, and the connection's secrets stay behind",
+                code="refused",
+            )
+        return FatalError(
+            f"{said}: it does not accept the connection {self.options.connection!r}",
+            code="refused",
+            hint=f"look at ROPEWALK_CONNECTION_{self.options.connection.upper()}",
+        )
 
 
 def _next(
@@ -300,12 +308,16 @@ def _at(value: Any, path: str) -> Any:
     return value
 
 
-def _session(auth: Auth | None, connection: Connection, name: str) -> requests.Session:
-    """A session that carries what the connection holds."""
-    import requests
+def _redirected(answer: requests.Response) -> str:
+    """Where an answer leads; never from an encrypted connection to a plain one."""
+    url = urljoin(answer.url, answer.headers["location"])
+    if answer.url.startswith("https:") and not origin(url).startswith("https:"):
+        raise FatalError(f"{_plain(answer.url)} redirects to plain HTTP", code="downgrade")
+    return url
 
-    session = requests.Session()
-    session.trust_env = False
+
+def _carry(session: requests.Session, auth: Auth | None, connection: Connection, name: str) -> None:
+    """Have a session carry what the connection holds."""
     kind = auth.type if auth else _auth_of(connection)
     token, user, password = (connection.secret(field) for field in ("token", "user", "password"))
     if kind in {"bearer", "api_key"} and token is None:
@@ -319,7 +331,6 @@ def _session(auth: Auth | None, connection: Connection, name: str) -> requests.S
         session.auth = (user or "", password or "")
     elif kind == "oauth2_client_credentials":
         session.headers["Authorization"] = f"Bearer {_oauth2(session, auth, connection, name)}"
-    return session
 
 
 def _auth_of(connection: Connection) -> str:
@@ -333,9 +344,7 @@ def _auth_of(connection: Connection) -> str:
 
 def _oauth2(session: requests.Session, auth: Auth | None, connection: Connection, name: str) -> str:
     """An access token for the connection's client (RFC 6749, 4.4)."""
-    url = auth.token_url if auth else None
-    if not url:
-        raise ConfigError("auth needs token_url", code="auth")
+    url = _token_url(auth, connection, name)
     form = {
         "grant_type": "client_credentials",
         **({"scope": auth.scope} if auth and auth.scope else {}),
@@ -357,8 +366,6 @@ def _posted(
     session: requests.Session, url: str, form: Mapping[str, str], client: tuple[str, str]
 ) -> requests.Response:
     """The answer of the server of tokens; RetryableError where it gives none, or is busy."""
-    import requests
-
     try:
         answer = session.post(url, data=form, auth=client, timeout=30, allow_redirects=False)
     except requests.RequestException as error:
@@ -371,6 +378,20 @@ def _posted(
             retry_after=_retry_after(answer),
         )  # fmt: skip
     return answer
+
+
+def _token_url(auth: Auth | None, connection: Connection, name: str) -> str:
+    """Where the client's password goes: to the API's own server, or where the connection itself says."""
+    url, own = (auth.token_url if auth else None), connection.secret("token_url")
+    if not (url or own):
+        raise ConfigError("auth needs token_url", code="auth")
+    if url and url != own and origin(url) != origin(str(connection.secret("url"))):
+        raise ConfigError(
+            f"the password of {name!r} does not go to {origin(url)}, which only the workflow names",
+            code="other_origin",
+            hint=f"add token_url to ROPEWALK_CONNECTION_{name.upper()}",
+        )
+    return str(url or own)
 
 
 def _retry_after(answer: requests.Response) -> float | None:

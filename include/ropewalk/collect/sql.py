@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ropewalk.collect.aside import typed
 from ropewalk.collect.convert import type_of
+from ropewalk.collect.outside import reachable
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
 from ropewalk.contracts.template import REFERENCE, bind
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 BATCH = 50_000
+PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 FIXED = {
     bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary(),
     dt.date: pa.date32(), dt.time: pa.time64("us"), uuid.UUID: pa.string(),
@@ -121,8 +123,9 @@ def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
 
     name = options.connection
     try:
+        url = sa.make_url(_url(str(task.connection(name).secret("url")), name))
         engine = sa.create_engine(
-            _url(str(task.connection(name).secret("url")), name), poolclass=sa.NullPool
+            url, poolclass=sa.NullPool, connect_args=_checked(url, task.settings.private_hosts)
         )
     except (exc.ArgumentError, exc.NoSuchModuleError) as error:
         raise ConfigError(
@@ -147,6 +150,25 @@ def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
         raise FatalError(
             f"the database of {name!r} refuses the query: {_said(error)}", code="query"
         ) from None
+
+
+def _checked(url: sa.URL, allowed: Collection[str]) -> dict[str, Any]:
+    """What has libpq connect to the addresses that were checked; other drivers resolve a checked name again."""
+    backend = url.get_dialect().name
+    hosts = [host for host in _hosts(url) if not host.startswith("/")]  # a folder: a Unix socket
+    try:
+        port = url.port or int(str(url.query.get("port", PORTS.get(backend, 0))))
+        found = [reachable(host, port, allowed)[0] for host in hosts]
+    except OSError:
+        raise RetryableError("the database's host has no address", code="database_away") from None
+    pinned = backend == "postgresql" and len(found) == 1
+    return {"hostaddr": found[0]} if pinned else {}
+
+
+def _hosts(url: sa.URL) -> list[str]:
+    """The hosts that a URL names, in its place or in its query."""
+    named = url.query.get("host", ())
+    return [*((url.host,) if url.host else ()), *((named,) if isinstance(named, str) else named)]
 
 
 def _reading(engine: sa.Engine) -> dict[str, Any]:

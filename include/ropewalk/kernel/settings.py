@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ropewalk.contracts.errors import ConfigError, nearest
 
@@ -65,6 +66,18 @@ class Settings(BaseSettings):
     pictures: Literal["asked", "kept"] = Field(
         "asked", description="whether a report's PNG and SVG are drawn when asked for, or with it"
     )
+    private_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(),
+        description="hosts with private addresses that sources may reach: name or name:port, by commas",
+    )
+
+    @field_validator("private_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """A list as one writes it in an environment: ``db.internal:5432, 127.0.0.1``."""
+        if not isinstance(value, str):
+            return value
+        return frozenset(name.lower() for name in re.split(r"[,\s]+", value) if name)
 
 
 def settings_of(stage: str) -> Settings:

@@ -126,7 +126,13 @@ class Installation:
             "ROPEWALK_SCRATCH_DIR": str(self.home.folder("scratch", stage)),
             "ROPEWALK_ROOT_DATA": str(self.home.folder("data")),
             "ROPEWALK_SECRETS_DIR": str(self.home.folder("secrets", stage)),
+            **({"ROPEWALK_PRIVATE_HOSTS": self._private_hosts()} if stage == "collect" else {}),
         }
+
+    def _private_hosts(self) -> str:
+        """What `collect` may reach on this machine: the demo's sources, and what the caller allows."""
+        demo = [f"127.0.0.1:{self.ports[name]}" for name in ("weather", "postgres")]
+        return ",".join([*demo, os.environ.get("ROPEWALK_PRIVATE_HOSTS", "")]).rstrip(",")
 
     def write_stage_secrets(self, stage: str) -> str:
         """Writes the secrets of a stage, one file each; a user's own files beside them stay. Gives

@@ -80,6 +80,7 @@ def connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     def connect(**fields: str) -> None:
         monkeypatch.setenv("ROPEWALK_CONNECTION_SHOP", json.dumps({"url": api.url, **fields}))
 
+    monkeypatch.setenv("ROPEWALK_PRIVATE_HOSTS", "127.0.0.1")
     connect()
     return connect
 
@@ -255,19 +256,28 @@ class TestKeys:
             " (look at ROPEWALK_CONNECTION_SHOP)"
         )
 
-    def test_a_key_goes_to_its_own_server_alone(
+    def test_a_page_is_asked_of_the_connections_own_server_alone(
         self, bench: TaskBench, api: Api, connection: Connect
     ) -> None:
         connection(token=SECRET)
         elsewhere = f"http://127.0.0.1:{free_port()}"
-        answers: list[Answer] = [
-            (302, {"location": f"{elsewhere}/days"}, {}),
-            (200, {"link": f'<{elsewhere}/days>; rel="next"'}, RECORDS),
-        ]
-        api.answer = lambda *_: answers.pop()
-        for _ in range(2):
-            with pytest.raises(FatalError, match=f"the API leads to another server, {elsewhere}"):
-                collect(bench, paginate={"style": "link_header"})
+        api.answer = lambda *_: (200, {"link": f'<{elsewhere}/days>; rel="next"'}, RECORDS)
+        with pytest.raises(FatalError, match=f"the API leads to another server, {elsewhere}"):
+            collect(bench, paginate={"style": "link_header"})
+
+    def test_a_clients_password_goes_where_the_connection_says_and_not_the_workflow(
+        self, bench: TaskBench, api: Api, connection: Connect
+    ) -> None:
+        elsewhere = f"http://127.0.0.1:{free_port()}/token"
+        auth = {"type": "oauth2_client_credentials", "token_url": elsewhere}
+        connection(user="client", password=SECRET)
+        with pytest.raises(ConfigError, match="does not go to .*, which only the workflow names"):
+            collect(bench, auth=auth)
+        connection(user="client", password=SECRET, token_url=f"{api.url}/token")
+        api.answer = lambda path, *_: (
+            200, {}, {"access_token": "of-today"} if path == "/token" else RECORDS,
+        )  # fmt: skip
+        assert collect(bench, auth={"type": "oauth2_client_credentials"}).rows.out == 5
 
     def test_a_connection_that_is_not_there(self, bench: TaskBench) -> None:
         with pytest.raises(ConfigError, match="this stage has no connection 'shpo'") as caught:

@@ -30,6 +30,7 @@ def fleet(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     with psycopg.connect(database.superuser) as connection:
         connection.execute(TABLE)
     monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", database.superuser)
+    monkeypatch.setenv("ROPEWALK_PRIVATE_HOSTS", "127.0.0.1")
     return database
 
 
