@@ -246,7 +246,7 @@ def _of_the_way(error: Exception) -> bool:
 
 @contextmanager
 def _opened(root: Root, path: str) -> Iterator[IO[bytes]]:
-    with root.filesystem.open_input_file(root.path(path)) as file:
+    with root.open(path) as file:
         yield file
 
 

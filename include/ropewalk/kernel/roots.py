@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,6 +18,7 @@ from ropewalk.kernel.settings import ROOT, roots
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyarrow import NativeFile
     from pyarrow.fs import FileSystem
 
 URI = re.compile(r"^([a-z][a-z0-9_]*)://(.*)$", re.DOTALL)
@@ -44,11 +48,37 @@ class Root:
                 f"{relative!r} is not a path within {self.name}://", code="outside_root"
             )
         if self.local is not None:
-            real = (self.local / relative).resolve()
-            if not real.is_relative_to(self.local):
-                raise ConfigError(f"{relative!r} leads out of {self.name}://", code="outside_root")
-            return str(real)
+            return str(self._within(self.local, relative))
         return f"{self.base}/{relative}"
+
+    def open(self, relative: str) -> NativeFile:
+        """A file to read. What was opened is what is checked: a path that changes meanwhile leads nowhere else."""
+        if self.local is None:
+            return self.filesystem.open_input_file(self.path(relative))
+        import pyarrow as pa
+
+        handle = os.open(self.path(relative), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            opened = f"/proc/self/fd/{handle}"
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ConfigError(f"{relative!r} in {self.name}:// is no file", code="no_file")
+            if not Path(os.readlink(opened)).is_relative_to(self.local):
+                raise self._leads_out(relative)
+            return pa.OSFile(opened)
+        finally:
+            os.close(handle)
+
+    def _within(self, local: Path, relative: str) -> Path:
+        try:
+            real = (local / relative).resolve()
+        except (OSError, RuntimeError):  # links that go round
+            raise self._leads_out(relative) from None
+        if not real.is_relative_to(local):
+            raise self._leads_out(relative)
+        return real
+
+    def _leads_out(self, relative: str) -> ConfigError:
+        return ConfigError(f"{relative!r} leads out of {self.name}://", code="outside_root")
 
     def find(self, pattern: str) -> list[str]:
         """The files in the root that a path or a glob names, sorted, as paths in the root."""
@@ -67,17 +97,30 @@ class Root:
             if GLOB.search(pattern)
             else str(PurePosixPath(pattern).parent)
         )
-        names = list(self._names("" if folder == "." else folder))
-        return nearest(pattern, names[:1000]) if names else f"{self.name}://{folder} has no files"
+        names = list(itertools.islice(self._names("" if folder == "." else folder), 1000))
+        return nearest(pattern, names) if names else f"{self.name}://{folder} has no files"
 
     def _names(self, folder: str) -> Iterator[str]:
         from pyarrow.fs import FileSelector, FileType
 
         where = self.path(folder) if folder else self.base
+        if self.local is not None:
+            yield from _walk(where, folder)
+            return
         selector = FileSelector(where, allow_not_found=True, recursive=True)
         for info in self.filesystem.get_file_info(selector):
             if info.type == FileType.File:
                 yield str(PurePosixPath(info.path).relative_to(self.base))
+
+
+def _walk(where: str, folder: str) -> Iterator[str]:
+    """The files under a folder, by their paths in the root; a link to a folder is not followed."""
+    for here, folders, files in os.walk(where):
+        folders.sort()
+        inside = PurePosixPath(folder) / PurePosixPath(here).relative_to(where)
+        for name in sorted(files):
+            if os.path.isfile(os.path.join(here, name)):  # noqa: PTH113, PTH118 - of many thousands
+                yield str(inside / name)
 
 
 def locate(uri: str) -> tuple[Root, str]:
