@@ -191,6 +191,13 @@ def _params(workflow: Workflow) -> dict[str, Param]:
             title="Day",
             description=f"The {header.partition} to run; where it is empty, the one of the logical date.",
         )
+        found["to"] = Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Last day",
+            description=f"Runs every {header.partition} from the first to this one, as one batch.",
+        )
     found |= {name: _param(field) for name, field in header.params.items()}
     found["refresh"] = Param(
         default=False,

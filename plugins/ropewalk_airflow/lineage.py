@@ -20,15 +20,17 @@ def lineage_of(report: Report, workflow: str) -> Any:
     inputs += [InputDataset(*outside(name)) for name in report.lineage.reads]
     outputs = []
     for name, columns in report.columns.items():
+        if name == "partitions":  # a batch's list of them
+            continue
         fields = [
             schema_dataset.SchemaDatasetFacetFields(column.name, column.type) for column in columns
         ]
         facets: dict[str, Any] = {"schema": schema_dataset.SchemaDatasetFacet(fields=fields)}
         if name == "data":
             facets |= _columns(report, workflow) | _checks(report)
-        size = report.outputs[name]
+        size = report.outputs.get(name)
         rows = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-            rowCount=size.rows, size=size.bytes
+            rowCount=size.rows if size else report.rows.out, size=size.bytes if size else None
         )
         suffix = "" if name == "data" else f".{name}"
         outputs.append(

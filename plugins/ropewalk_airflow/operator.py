@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
-from ropewalk.contracts.errors import FatalError, Problem, RetryableError, error_of
+from ropewalk.contracts.errors import ConfigError, FatalError, Problem, RetryableError, error_of
 from ropewalk.contracts.models import (
     DatasetRef,
     Partition,
@@ -22,7 +22,15 @@ from ropewalk.contracts.models import (
     Use,
 )
 from ropewalk.contracts.plugins import STAGE_KIND, plugin
-from ropewalk.workflow import Step, Workflow, covers, partition_of, partition_on, task_request
+from ropewalk.workflow import (
+    Step,
+    Workflow,
+    covers,
+    partition_of,
+    partition_on,
+    partitions,
+    task_request,
+)
 from ropewalk.workflow.model import Header
 
 from ropewalk_airflow.hook import StageHook, connection_id
@@ -113,11 +121,13 @@ class StageOperator(BaseOperator):
             step,
             run=run_info(context, workflow),
             partition=partition_for(workflow, context),
+            batch=batch_for(workflow, context),
             params={name: context["params"][name] for name in workflow.header.params},
             inputs={
-                task: DatasetRef.model_validate(value["outputs"]["data"])
+                task: DatasetRef.model_validate(value["outputs"][name])
                 for task, value in told.items()
-                if "data" in value["outputs"]
+                for name in ("data", "partitions")
+                if name in value["outputs"]
             },
             upstream={task: value["key"] for task, value in told.items()},
             generation=generation(context),
@@ -164,6 +174,7 @@ class StageOperator(BaseOperator):
 
     def _say_submitted(self, request: TaskRequest, status: TaskStatus) -> None:
         covers = f" for {request.partition.name}" if request.partition else ""
+        covers += f" ({len(request.batch)} partitions)" if len(request.batch) > 1 else ""
         if status.reused:
             self.log.info("Reused: run %s has done this already%s", status.reused, covers)
         else:
@@ -210,12 +221,16 @@ class StageOperator(BaseOperator):
 
 
 def run_info(context: Any, workflow: Workflow) -> RunInfo:
-    """The run that asks. ``requested`` is when it was started, or started again by a clear: later wins."""
+    """The run that asks. ``requested`` is when it was started, or started again by a clear: later wins.
+
+    All runs of one ``ropewalk backfill`` were requested at one moment, which it has put into their ``conf``.
+    """
     run, ti = context["dag_run"], context["ti"]
     started = run.start_date or run.run_after
+    asked = None if run.clear_number else (run.conf or {}).get("requested")
     return RunInfo(
         id=run.run_id,
-        requested=int(started.timestamp() * 1_000_000),
+        requested=int(asked or started.timestamp() * 1_000_000),
         title=workflow.title,
         attempt=str(ti.id),
     )
@@ -236,6 +251,20 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     if not asked or untouched:
         return dated
     return partition_on(workflow, date.fromisoformat(asked))
+
+
+def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
+    """The partitions of a run whose form names a last day; none where that is the first day's too."""
+    conf = context["dag_run"].conf or {}
+    if workflow.header.partition is None or not conf.get("to"):
+        return []
+    if not conf.get("date"):
+        raise ConfigError("a run with a last day needs the first one too", code="bad_param")
+    first, last = (date.fromisoformat(str(conf[name])[:10]) for name in ("date", "to"))
+    if last < first:
+        raise ConfigError(f"the last day {last} is before the first, {first}", code="bad_param")
+    found = list(partitions(workflow, first, last))
+    return found if len(found) > 1 else []
 
 
 def generation(context: Any) -> str:

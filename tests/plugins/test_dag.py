@@ -45,9 +45,9 @@ def test_tasks_wait_for_what_their_sql_reads() -> None:
     assert dag.end_date is None  # Airflow would make no tasks for a run by hand after it
 
 
-def test_the_trigger_form_has_the_files_params_and_the_day() -> None:
+def test_the_trigger_form_has_the_files_params_and_the_days() -> None:
     params = dag_of_file(ROOT / "dags" / "workflows" / "flights_daily.yaml").params
-    assert list(params) == ["date", "min_flights", "refresh"]
+    assert list(params) == ["date", "to", "min_flights", "refresh"]
     assert params.get_param("min_flights").schema["minimum"] == 1
     assert params.get_param("date").schema["format"] == "date"
 

@@ -21,7 +21,12 @@ FIFTH = datetime(2013, 1, 5, 5, tzinfo=UTC)
 def context(conf: dict[str, Any], at: datetime, **ti: int) -> dict[str, Any]:
     """What Airflow tells a task of its run."""
     run = SimpleNamespace(
-        run_id="run", conf=conf, data_interval_start=at, logical_date=at, run_after=at
+        run_id="run",
+        conf=conf,
+        clear_number=0,
+        data_interval_start=at,
+        logical_date=at,
+        run_after=at,
     )
     task = SimpleNamespace(max_tries=ti.get("max_tries", 3), task=SimpleNamespace(retries=3))
     return {"dag_run": run, "ti": task}

@@ -53,6 +53,9 @@ def run(
     day: Annotated[
         str | None, typer.Option("--date", help="a day of the partition: 2013-01-01")
     ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="the last day, where it is a batch of several")
+    ] = None,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,
     store: Annotated[Path, typer.Option(help="where datasets are kept")] = Path(".ropewalk/local"),
     refresh: Annotated[bool, typer.Option(help="read the sources again")] = False,
@@ -64,7 +67,10 @@ def run(
     workflow = load(file)
     chosen = date.fromisoformat(day) if day else None
     given = dict(_param(text) for text in param or ())
-    run_workflow(workflow, chosen, given, store=store.absolute(), refresh=refresh, console=console)
+    last = date.fromisoformat(until) if until else None
+    run_workflow(
+        workflow, chosen, given, last=last, store=store.absolute(), refresh=refresh, console=console
+    )
 
 
 @app.command()

@@ -17,7 +17,7 @@ from rich.table import Table
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import DatasetRef, Report, RunInfo, Scalar
 from ropewalk.contracts.models import Progress as Done
-from ropewalk.workflow import Step, Workflow, partition_of, partition_on, task_request
+from ropewalk.workflow import Step, Workflow, partition_of, partition_on, partitions, task_request
 
 if TYPE_CHECKING:
     from ropewalk.kernel.datasets import DatasetStore
@@ -31,8 +31,9 @@ def run_workflow(
     store: Path,
     refresh: bool,
     console: Console,
+    last: date | None = None,
 ) -> dict[str, Report]:
-    """Run every step; prints how it goes. The reports by step."""
+    """Run every step, of each partition from ``day`` to ``last``; prints how it goes. The reports by step."""
     from ropewalk.kernel.perform import open_store, perform
     from ropewalk.kernel.settings import Settings
     from ropewalk.kernel.stage import built_in, load
@@ -47,6 +48,7 @@ def run_workflow(
             f"{workflow.name} runs by {workflow.header.partition}", hint="add --date 2013-01-01"
         )
     partition = partition_on(workflow, day) if day else partition_of(workflow, now)
+    batch = list(partitions(workflow, day, last)) if day and last and last > day else []
     run = RunInfo(
         id=f"local__{now:%Y%m%dT%H%M%S}", requested=time.time_ns() // 1000, title=workflow.title
     )
@@ -56,7 +58,7 @@ def run_workflow(
         for step in workflow.order():
             bar = shown.add_task(step.name, total=None)
             request = task_request(
-                workflow, step, run=run, partition=partition, params=params, inputs=_outputs(reports),
+                workflow, step, run=run, partition=partition, batch=batch, params=params, inputs=_outputs(reports),
                 upstream={name: report.key for name, report in reports.items()}, generation=generation,
             )  # fmt: skip
 

@@ -39,13 +39,17 @@ class Problem(BaseModel):
     row: int | None = None
     field: str | None = None
     step: str | None = None
+    partitions: list[str] = []
 
 
-PLACES = ("file", "line", "column", "row", "field", "step")
+PLACES = ("file", "line", "column", "row", "field", "step", "partitions")
 
 
 class RopewalkError(Exception):
-    """An error with its parts as attributes; ``str()`` is one sentence with the place first and the hint last."""
+    """An error with its parts as attributes; ``str()`` is one sentence with the place first and the hint last.
+
+    ``partitions`` names those of a batch that have failed, where the others of it have not.
+    """
 
     title: ClassVar[str] = "Error"
     status: ClassVar[int] = 500
@@ -65,6 +69,7 @@ class RopewalkError(Exception):
         row: int | None = None,
         field: str | None = None,
         step: str | None = None,
+        partitions: Iterable[str] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -73,6 +78,7 @@ class RopewalkError(Exception):
         self.retry_after = retry_after
         self.file, self.line, self.column = file, line, column
         self.row, self.field, self.step = row, field, step
+        self.partitions = list(partitions)
 
     def __str__(self) -> str:
         place = ":".join(str(p) for p in (self.file, self.line, self.column) if p is not None)

@@ -27,6 +27,11 @@ def key_parts(request: TaskRequest) -> dict[str, Any]:
         "inputs": {name: ref.fingerprint for name, ref in request.inputs.items()},
         "upstream": request.upstream,
         "generation": request.generation,
+        **(
+            {"batch": [one.model_dump(mode="json") for one in request.batch]}
+            if request.batch
+            else {}
+        ),
     }
 
 

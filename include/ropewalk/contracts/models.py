@@ -90,8 +90,15 @@ class RunInfo(Frozen):
     attempt: str = ""
 
 
+class Slice(Frozen):
+    """One partition of a batch, and the values of the ``{{ partition.… }}`` that the options name."""
+
+    partition: Partition
+    values: dict[str, Scalar] = Field(default_factory=dict)
+
+
 class TaskRequest(Frozen):
-    """What a stage is asked to do: one step, in one run, for one partition.
+    """What a stage is asked to do: one step, in one run, for one partition, or for each of a ``batch``.
 
     ``values`` holds the value of every ``{{ … }}`` that the options name; ``upstream`` the keys of
     tasks whose reports (not data) the task reads.
@@ -105,6 +112,7 @@ class TaskRequest(Frozen):
     checks: list[Use] = Field(default_factory=list)
     max_quarantined: str | None = None
     partition: Partition | None = None
+    batch: list[Slice] = Field(default_factory=list)
     values: dict[str, Scalar] = Field(default_factory=dict)
     inputs: dict[str, DatasetRef] = Field(default_factory=dict)
     upstream: dict[str, Key] = Field(default_factory=dict)
@@ -255,8 +263,8 @@ class Report(Answer):
 
     @property
     def output(self) -> DatasetRef | None:
-        """The dataset that the steps after this one read."""
-        return self.outputs.get("data")
+        """The dataset that the steps after this one read; of a batch, the list of its partitions' datasets."""
+        return self.outputs.get("data") or self.outputs.get("partitions")
 
 
 class Progress(Answer):

@@ -12,6 +12,7 @@ from typing import Any
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, TaskRequest
+from ropewalk.kernel.batch import Batch, only
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage
@@ -30,13 +31,32 @@ def perform(
         return known.report
     stage.accept(request)
     with scratch_folder(settings.scratch_dir) as scratch:
-        task = Task(request, store, settings, scratch, **told)
+        task = _task(request, store, settings, scratch, told)
         try:
-            stage.run(task)
+            if isinstance(task, Batch):
+                with stage.for_batch(task) as run:
+                    task.each(run, explained)
+            else:
+                stage.run(task)
             return task.commit()
         except BaseException as error:
             task.draft.discard()
             raise explained(error, request) from error
+
+
+def _task(
+    request: TaskRequest,
+    store: DatasetStore,
+    settings: Settings,
+    scratch: Path,
+    told: dict[str, Any],
+) -> Task:
+    key = task_key(request)
+    if len(request.batch) > 1:
+        return Batch(request, store, settings, scratch, key=key, **told)
+    if request.batch:
+        request = only(request, store)
+    return Task(request, store, settings, scratch, key=key, **told)
 
 
 def open_store(settings: Settings) -> DatasetStore:

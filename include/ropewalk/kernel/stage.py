@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,24 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 
+Run = Callable[["Task"], None]
+Session = Callable[["Task"], AbstractContextManager[Run]]
+
+
 @dataclass(frozen=True)
 class Stage:
     """What a stage's package says of itself, in its module ``stage`` as ``STAGE``.
 
-    ``run`` reads inputs, writes outputs and says what it found through the task; ``preload`` names the
-    heavy modules that its child processes want loaded before they fork; ``web`` names a function of more
-    routes (``"package.module:function"``), given the service's context.
+    ``run`` reads inputs, writes outputs and says what it found through the task; ``session`` gives the same
+    for the partitions of a batch, which share what it holds open; ``preload`` names the heavy modules that
+    its child processes want loaded before they fork; ``web`` names a function of more routes
+    (``"package.module:function"``), given the service's context.
     """
 
     name: str
     kinds: tuple[str, ...]
-    run: Callable[[Task], None]
+    run: Run
+    session: Session | None = None
     preload: tuple[str, ...] = ()
     web: str | None = None
 
@@ -37,6 +44,10 @@ class Stage:
         return Description(
             stage=self.name, contract=CONTRACT_VERSION, version=__version__, plugins=plugins
         )
+
+    def for_batch(self, batch: Task) -> AbstractContextManager[Run]:
+        """What does one partition of a batch at a time."""
+        return self.session(batch) if self.session else nullcontext(self.run)
 
     def accept(self, request: TaskRequest) -> None:
         """Refuse a request that is another stage's, or that names plugins or versions which are not here."""

@@ -70,6 +70,7 @@ class Task:
     store: DatasetStore
     settings: Settings
     scratch: Path
+    key: str = ""
     since: Scalar = None
     attempt: int = 1
     tell: Tell = nobody
@@ -91,7 +92,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.started = datetime.now(UTC)
-        self.key = task_key(self.request)
+        self.key = self.key or task_key(self.request)
         self.draft = self.store.draft(self.key, self.attempt)
 
     @property

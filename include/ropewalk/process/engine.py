@@ -2,39 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import ColumnSource
 from ropewalk.kernel.task import Task
-from ropewalk.process.audit import audited
+from ropewalk.process.audit import Audit, audited
 from ropewalk.process.binding import running
-from ropewalk.process.chain import STEADY, Call, Chain, compiled, enter
+from ropewalk.process.chain import STEADY, Call, Chain, Used, compiled, enter
 from ropewalk.process.passing import Pass
 from ropewalk.process.relations import Relation, Relations
+from ropewalk.process.steady import ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
+    import pyarrow as pa
 
 
-def process(task: Task, connection: duckdb.DuckDBPyConnection) -> None:
-    """Do the task; all that a user can have written wrongly is refused before a row is read."""
-    connection.begin()  # so that now() is one moment, however many queries there are
-    relations = Relations(connection, task.values, task.request.origin)
-    for name, dataset in task.inputs.items():
-        enter(relations, name, dataset.table())
-    uses = [task.use("transform", index) for index in range(len(task.request.do))]
-    chain = compiled(relations, uses)
-    result = chain.result
-    audit = audited(relations, result, task.check_uses(), task.request.step)
-    _lineage(task, result)
-    for call in chain.calls:
-        _call(task, relations, call)
-    task.accounts(result.cardinality, result.root)
-    _drop(task, chain, _Counts(task, relations), result)
-    Pass(task, relations, audit).run()
+@dataclass(frozen=True)
+class Compiled:
+    """A step's chain and checks, compiled for inputs of certain columns."""
+
+    relations: Relations
+    chain: Chain
+    result: Relation
+    audit: Audit
+
+
+class Engine:
+    """Does process tasks on one connection; those of the same columns and options share what is compiled."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._compiled: dict[Any, Compiled] = {}
+
+    def process(self, task: Task) -> None:
+        """Do a task; all that a user can have written wrongly is refused before a row is read."""
+        self._connection.begin()  # so that now() is one moment, however many queries there are
+        try:
+            self._process(task)
+        finally:
+            self._connection.rollback()  # nothing of it is kept
+
+    def _process(self, task: Task) -> None:
+        compiled = self._of(task)
+        relations, result = compiled.relations, compiled.result
+        _lineage(task, result)
+        for call in compiled.chain.calls:
+            _call(task, relations, call)
+        task.accounts(result.cardinality, result.root)
+        _drop(task, compiled.chain, _Counts(task, relations), result)
+        Pass(task, relations, compiled.audit).run()
+
+    def _of(self, task: Task) -> Compiled:
+        """The task's chain over its own inputs: compiled, or found among those before it."""
+        tables = {name: dataset.table() for name, dataset in task.inputs.items()}
+        uses = [task.use("transform", index) for index in range(len(task.request.do))]
+        checks = task.check_uses()
+        shape = _shape(tables, [*uses, *checks])
+        known = self._compiled.get(shape)
+        if known is None:
+            self._compiled[shape] = known = self._compile(task, tables, uses, checks)
+        else:
+            known.relations.rebind(tables, task.values)
+        return known
+
+    def _compile(
+        self, task: Task, tables: Mapping[str, pa.Table], uses: list[Used], checks: list[Used]
+    ) -> Compiled:
+        relations = Relations(self._connection, task.values, task.request.origin)
+        for name, table in tables.items():
+            enter(relations, name, table)
+        chain = compiled(relations, uses)
+        result = chain.result  # before the checks, which make themselves what is at hand
+        audit = audited(relations, result, checks, task.request.step)
+        return Compiled(relations, chain, result, audit)
+
+
+def _shape(tables: Mapping[str, pa.Table], uses: list[Used]) -> Any:
+    """What a compiled chain depends on, but for the values that are bound in its SQL."""
+    small = sum(table.num_rows for table in tables.values()) <= ROWS
+    columns = tuple((name, table.schema) for name, table in tables.items())
+    return columns, tuple((plugin.name, repr(options)) for plugin, options in uses), small
 
 
 def _lineage(task: Task, result: Relation) -> None:

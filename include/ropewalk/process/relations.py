@@ -138,6 +138,13 @@ class Relations:
         self.parameters: dict[str, Any] = {}
         self.rows = 0  # of all inputs together
 
+    def rebind(self, tables: Mapping[str, pa.Table], values: Mapping[str, Scalar]) -> None:
+        """Let the queries read other inputs of the same columns, with other values bound."""
+        self.values = values
+        self.parameters = {name.replace(".", "_"): value for name, value in values.items()}
+        for name, table in tables.items():
+            self.connection.register(name, table)
+
     def at(self, key: str) -> None:
         """Errors from now on are of the plugin at that place."""
         self.place = Place(self.origin, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from ropewalk.contracts.errors import ConfigError
@@ -42,6 +42,12 @@ def partitions(workflow: Workflow, first: date, last: date) -> Iterator[Partitio
             return
         yield found
         moment = found.end
+
+
+def span(batch: Sequence[Partition]) -> Partition:
+    """The range from the first to the last of some partitions."""
+    first, last = batch[0], batch[-1]
+    return Partition(start=first.start, end=last.end, name=f"{first.name}_{last.name}")
 
 
 def whole(workflow: Workflow) -> Partition | None:

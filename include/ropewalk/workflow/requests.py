@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from ropewalk.contracts.models import DatasetRef, Partition, RunInfo, Scalar, TaskRequest
+from ropewalk.contracts.models import DatasetRef, Partition, RunInfo, Scalar, Slice, TaskRequest
 from ropewalk.contracts.template import references
 from ropewalk.workflow.model import Step, Workflow
-from ropewalk.workflow.partitions import values_of
+from ropewalk.workflow.partitions import span, values_of
 
 
 def task_request(
@@ -16,6 +16,7 @@ def task_request(
     *,
     run: RunInfo,
     partition: Partition | None,
+    batch: Sequence[Partition] = (),
     params: Mapping[str, Scalar] | None = None,
     inputs: Mapping[str, DatasetRef] | None = None,
     upstream: Mapping[str, str] | None = None,
@@ -26,10 +27,15 @@ def task_request(
     A step that reads the outside world or changes it has a generation: collect reads anew when a user
     clears it, and in each run where no partition tells runs apart; store writes anew for each request,
     since another may have written the same place in between; a page is of one run.
+
+    With a ``batch`` of partitions the step does each of them, and ``partition`` does not matter.
     """
     named = set(references([use.options for use in (*step.do, *step.checks)]))
+    slices = _slices(workflow, step, batch, named)
+    if batch:
+        partition = slices[0].partition if len(slices) == 1 else span(batch)
     values = {
-        **values_of(workflow, partition),
+        **({} if slices else values_of(workflow, partition)),
         **{f"params.{name}": value for name, value in workflow.params(params).items()},
         "run.id": run.id,
     }
@@ -42,14 +48,34 @@ def task_request(
         checks=list(step.checks),
         max_quarantined=step.max_quarantined,
         partition=partition,
+        batch=slices,
         values={name: value for name, value in values.items() if name in named},
         inputs={name: ref for name, ref in (inputs or {}).items() if name in step.needs},
         upstream=dict(upstream or {}) if whole_run else {},
         generation=_generation(step, run, partition, generation),
-        timeout=_seconds(workflow, step),
+        timeout=_seconds(workflow, step, max(1, len(slices))),
         run=run,
         origin=step.origin,
     )
+
+
+def _slices(
+    workflow: Workflow, step: Step, batch: Sequence[Partition], named: set[str]
+) -> list[Slice]:
+    """The partitions that a step of a batch does: all; of a page the last; none where all read the same.
+
+    A source that names no partition gives every partition the same rows, and is read once; but not one with a cursor,
+    for which each read goes on where the one before has ended.
+    """
+    chosen = batch[-1:] if step.stage == "present" else batch
+    mine = {name for name in named if name.startswith("partition.")}
+    if step.stage == "collect" and not mine and not any("cursor" in use.options for use in step.do):
+        return []
+    values = ((one, values_of(workflow, one)) for one in chosen)
+    return [
+        Slice(partition=one, values={name: all_of[name] for name in sorted(mine)})
+        for one, all_of in values
+    ]
 
 
 def _generation(step: Step, run: RunInfo, partition: Partition | None, given: str) -> str:
@@ -60,6 +86,6 @@ def _generation(step: Step, run: RunInfo, partition: Partition | None, given: st
     return run.id if step.stage == "present" else ""
 
 
-def _seconds(workflow: Workflow, step: Step) -> float | None:
+def _seconds(workflow: Workflow, step: Step, times: int) -> float | None:
     timeout = step.timeout or workflow.header.timeout
-    return timeout.total_seconds() if timeout else None
+    return timeout.total_seconds() * times if timeout else None
