@@ -62,7 +62,7 @@ class Root:
             opened = f"/proc/self/fd/{handle}"
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise ConfigError(f"{relative!r} in {self.name}:// is no file", code="no_file")
-            if not Path(os.readlink(opened)).is_relative_to(self.local):
+            if not Path(opened).readlink().is_relative_to(self.local):
                 raise self._leads_out(relative)
             return pa.OSFile(opened)
         finally:
