@@ -6,9 +6,21 @@ import itertools
 
 import psycopg
 import pytest
-from ropewalk.local.databases import LOGINS, RESULTS, STAGES, Databases
+from ropewalk.local.databases import LOGINS, READER, RESULTS, STAGES, Databases
 
 from tests.conftest import Database, Postgres
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: Postgres) -> Database:
+    """The installation's own database, with a table in every stage's schema."""
+    postgres.databases.provision_results(RESULTS)
+    database = Database(RESULTS, postgres.databases)
+    for stage in STAGES:
+        with psycopg.connect(database.stage(stage)) as session:
+            session.execute(f'CREATE TABLE IF NOT EXISTS "{stage}".task (key text)')
+    return database
+
 
 PAIRS = [(a, b) for a, b in itertools.product(STAGES, STAGES) if a != b]
 
@@ -21,10 +33,9 @@ def test_a_stage_makes_tables_in_its_own_schema(database: Database, stage: str) 
 
 @pytest.mark.parametrize(("reader", "owner"), PAIRS)
 def test_no_stage_reads_or_writes_another_ones_schema(
-    postgres: Postgres, reader: str, owner: str
+    shared: Database, reader: str, owner: str
 ) -> None:
-    database = _shared(postgres)
-    with psycopg.connect(database.stage(reader), autocommit=True) as session:
+    with psycopg.connect(shared.stage(reader), autocommit=True) as session:
         for statement in (
             f'SELECT * FROM "{owner}".task',
             f'INSERT INTO "{owner}".task VALUES (1)',
@@ -110,11 +121,110 @@ def test_only_their_own_roles_reach_airflow_and_fleet(postgres: Postgres) -> Non
             psycopg.connect(postgres.databases.dsn(login, database))
 
 
-def _shared(postgres: Postgres) -> Database:
-    """The installation's own database, with a table in every stage's schema."""
-    postgres.databases.provision_results(RESULTS)
-    database = Database(RESULTS, postgres.databases)
-    for stage in STAGES:
-        with psycopg.connect(database.stage(stage)) as session:
-            session.execute(f'CREATE TABLE IF NOT EXISTS "{stage}".task (key text)')
-    return database
+OF_THE_SERVER = [
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/out'",
+    "CREATE TEMPORARY TABLE t (x text); COPY t FROM '/etc/passwd'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT pg_read_binary_file('postgresql.conf')",
+    "SELECT pg_ls_dir('.')",
+    "SELECT * FROM pg_authid",
+    "SELECT * FROM pg_hba_file_rules",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "CREATE EXTENSION dblink",
+    "CREATE EXTENSION file_fdw",
+    "CREATE LANGUAGE mine HANDLER plpgsql_call_handler",
+    "CREATE ROLE mine",
+    "CREATE DATABASE mine",
+    "ALTER SYSTEM SET log_statement = 'all'",
+    "ALTER ROLE ropewalk_store PASSWORD 'x'",
+    "SET ROLE postgres",
+    "SET ROLE ropewalk_store",
+    "SET SESSION AUTHORIZATION postgres",
+    "SET session_replication_role = replica",
+    "SELECT pg_reload_conf()",
+    "SELECT pg_switch_wal()",
+    "CREATE TABLE public.mine (n int)",
+    "CREATE SCHEMA AUTHORIZATION postgres",
+    "GRANT ropewalk_results TO ropewalk_collect",
+    "CREATE PUBLICATION mine FOR ALL TABLES",
+    "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION pg_catalog.now()",
+]
+ROLES = [*(f"ropewalk_{stage}" for stage in STAGES), READER]
+
+
+REFUSED = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.FeatureNotSupported,  # an extension that is not even there
+    psycopg.errors.UndefinedFile,
+)
+
+
+@pytest.mark.parametrize("login", ROLES)
+def test_no_role_does_what_is_the_servers(shared: Database, login: str) -> None:
+    before = _made(shared)
+    with psycopg.connect(shared.dsn(login), autocommit=True) as session:
+        for statement in OF_THE_SERVER:
+            if login not in statement:  # what is its own
+                with pytest.raises(REFUSED):
+                    session.execute(statement)
+                    pytest.fail(statement)
+    assert _made(shared) == before
+
+
+@pytest.mark.parametrize("login", ROLES)
+def test_a_role_enters_no_other_database(postgres: Postgres, login: str) -> None:
+    postgres.databases.provision()
+    for database in ("postgres", "template1", "airflow", "fleet"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(postgres.databases.dsn(login, database))
+
+
+@pytest.mark.parametrize(("killer", "victim"), PAIRS)
+def test_a_role_ends_no_other_ones_sessions_and_sees_no_other_ones_queries(
+    shared: Database, killer: str, victim: str
+) -> None:
+    with (
+        psycopg.connect(shared.stage(victim)) as one,
+        psycopg.connect(shared.stage(killer), autocommit=True) as other,
+    ):
+        one.execute("SELECT 'secret'")
+        for function in ("pg_terminate_backend", "pg_cancel_backend"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                other.execute(f"SELECT {function}(%s)", [one.info.backend_pid])
+        seen = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+        assert other.execute(seen, [one.info.backend_pid]).fetchone() == (
+            "<insufficient privilege>",
+        )
+        assert one.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("stage_name", ["collect", "process", "analyze", "present"])
+def test_only_store_makes_schemas_and_temporary_tables(database: Database, stage_name: str) -> None:
+    with psycopg.connect(database.stage(stage_name), autocommit=True) as session:
+        for statement in ("CREATE SCHEMA mine", "CREATE TEMPORARY TABLE mine (n int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement)
+
+
+def test_rights_that_a_role_was_given_by_hand_end_with_the_next_start(postgres: Postgres) -> None:
+    with psycopg.connect(postgres.superuser, autocommit=True) as session:
+        session.execute("ALTER ROLE ropewalk_collect SUPERUSER CREATEDB CREATEROLE BYPASSRLS")
+        postgres.databases.provision_roles()
+        found = session.execute(
+            "SELECT rolsuper, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles"
+            " WHERE rolname = 'ropewalk_collect'"
+        ).fetchone()
+    assert found == (False,) * 5
+
+
+def _made(database: Database) -> list[tuple[object, ...]]:
+    """How much there is of all that can be made: roles, databases, schemas, functions, large objects, extensions."""
+    with psycopg.connect(database.superuser) as session:
+        return session.execute(
+            "SELECT (SELECT count(*) FROM pg_roles), (SELECT count(*) FROM pg_database),"
+            " (SELECT count(*) FROM pg_namespace WHERE nspname !~ '^pg_'), (SELECT count(*) FROM pg_proc),"
+            " (SELECT count(*) FROM pg_largeobject_metadata), (SELECT count(*) FROM pg_extension)"
+        ).fetchall()

@@ -23,6 +23,16 @@ FLEET_READER: tuple[LiteralString, ...] = (
     "GRANT SELECT ON ALL TABLES IN SCHEMA public TO fleet_reader",
     "ALTER DEFAULT PRIVILEGES FOR ROLE fleet GRANT SELECT ON TABLES TO fleet_reader",
 )
+CLOSED = ("postgres", "template1")  # the server's own databases, which anyone may enter at first
+ROLE: LiteralString = (
+    " ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
+)
+# What lies in no schema, and so is closed by its functions.
+LARGE_OBJECTS: tuple[LiteralString, ...] = (
+    "lo_creat(integer)",
+    "lo_create(oid)",
+    "lo_from_bytea(oid, bytea)",
+)
 LOGINS = (*(f"ropewalk_{stage}" for stage in STAGES), READER, "airflow", "fleet", "fleet_reader")
 
 
@@ -67,18 +77,22 @@ class Databases:
             for login in LOGINS:
                 _login(session, login, self.passwords[login], new=login not in known)
             _run(session, "GRANT {} TO {}, {}", GROUP, READER, role("present"))
+            for database in CLOSED:
+                _run(session, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
 
     def provision_results(self, database: str) -> None:
         """A database for ledgers and results: a schema per stage that its role alone can enter."""
         self._create(database)
         with self._connect(database) as session:
+            _run(session, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            for function in LARGE_OBJECTS:
+                _run(session, f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
             for stage in STAGES:
-                _run(
-                    session, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}", database, role(stage)
-                )
+                _run(session, "REVOKE ALL ON DATABASE {} FROM {}", database, role(stage))
+                _run(session, "GRANT CONNECT ON DATABASE {} TO {}", database, role(stage))
                 _run(session, "CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", stage, role(stage))
             _run(session, "GRANT CONNECT ON DATABASE {} TO {}", database, GROUP)
-            _run(session, "GRANT CREATE ON DATABASE {} TO {}", database, role("store"))
+            _run(session, "GRANT CREATE, TEMPORARY ON DATABASE {} TO {}", database, role("store"))
             # The schemas that `store` makes are for its readers; its ledger, made here, is not.
             for what in ("USAGE ON SCHEMAS", "SELECT ON TABLES"):
                 _run(
@@ -115,7 +129,7 @@ def _login(session: psycopg.Connection, name: str, password: str, *, new: bool) 
         password.encode(), name.encode(), b"scram-sha-256"
     ).decode()
     verb: LiteralString = "CREATE" if new else "ALTER"
-    statement = sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}")
+    statement = sql.SQL(verb + ROLE)
     session.execute(statement.format(sql.Identifier(name), sql.Literal(verifier)))
 
 
