@@ -61,13 +61,13 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., TaskRequest]:
     ) -> TaskRequest:
         fields = {
             name: options.pop(name)
-            for name in ("max_quarantined", "timeout", "inputs", "generation")
+            for name in ("max_quarantined", "timeout", "inputs", "generation", "step")
             if name in options
         }
+        fields.setdefault("step", "act")
         fields.setdefault("generation", f"{request.node.nodeid}-{next(counted)}")
         return TaskRequest(
             workflow="demo",
-            step="act",
             stage="collect",
             do=[Use(plugin="act", options={"what": what, **options})],
             run=RunInfo(id=run, requested=requested, attempt=asker),

@@ -74,13 +74,48 @@ def test_nothing_is_visible_before_the_commit_and_nothing_is_left_after_a_discar
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_of_two_attempts_the_first_to_commit_counts(store: DatasetStore) -> None:
+def test_an_attempt_that_was_overtaken_cannot_commit(store: DatasetStore) -> None:
+    """Even where it was about to, and its successor failed since."""
     first, second = store.draft(KEY, 1), store.draft(KEY, 2)
-    for draft, rows in ((first, 3), (second, 4)):
-        draft.writer("data", TABLE.schema).write(TABLE.slice(0, rows))
-    assert [commit(first).rows, commit(second).rows] == [3, 3]
-    assert store.dataset(store.manifest(KEY).report.outputs["data"]).table().num_rows == 3  # type: ignore[union-attr]
+    for draft in (first, second):
+        draft.writer("data", TABLE.schema).write(TABLE.slice(0, 3))
+        draft.finish()
+    second.discard()
+    with pytest.raises(RetryableError, match="a later attempt has taken tasks/ab/"):
+        commit(first)
+    first.discard()
+    assert store.manifest(KEY) is None
+    assert list(store.objects.names("tasks")) == []
+
+
+def test_what_was_committed_before_a_later_attempt_began_counts(store: DatasetStore) -> None:
+    first = store.draft(KEY, 1)
+    first.writer("data", TABLE.schema).write(TABLE.slice(0, 3))
+    commit(first)
+    second = store.draft(KEY, 2)
+    second.writer("data", TABLE.schema).write(TABLE.slice(0, 4))
+    assert commit(second).rows == 3
     assert len(list(store.objects.names("tasks"))) == 2
+
+
+def test_a_commit_whose_outcome_is_unknown_keeps_what_it_may_have_made_visible(
+    store: DatasetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails after the manifest is there must not lead to a manifest of files that are gone."""
+    draft = store.draft(KEY)
+    draft.writer("data", TABLE.schema).write(TABLE)
+    ref = draft.finish()["data"]
+    create = store.objects.create
+
+    def and_then_fail(name: str, data: bytes, seat: str = "") -> bool:
+        create(name, data, seat)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store.objects, "create", and_then_fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        commit(draft)
+    draft.discard()
+    assert store.dataset(ref).table().equals(TABLE)
 
 
 def test_a_flipped_bit_is_noticed(store: DatasetStore) -> None:

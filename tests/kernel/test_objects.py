@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ropewalk.contracts.errors import ConfigError, NotFoundError
+from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
 from ropewalk.kernel.objects import Objects, open_objects
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 
@@ -73,6 +74,48 @@ def test_a_file_is_added_found_listed_and_deleted(objects: Objects, tmp_path: Pa
 def test_a_name_that_is_a_path_is_refused(objects: Objects, name: str) -> None:
     with pytest.raises(NotFoundError, match="is not a name in the dataset store"):
         objects.read(name)
+
+
+def test_a_higher_attempt_takes_the_seat_of_a_lower(objects: Objects) -> None:
+    name = "tasks/ab/manifest.json"
+    first = objects.seat(name, 1)
+    second = objects.seat(name, 2)
+    with pytest.raises(
+        RetryableError, match="a later attempt has taken tasks/ab/manifest.json over"
+    ):
+        objects.create(name, b"first", first)
+    with pytest.raises(RetryableError, match="a later attempt"):
+        objects.seat(name, 1)
+    with pytest.raises(NotFoundError):
+        objects.read(name)
+    assert objects.create(name, b"second", second)
+    assert objects.read(name) == b"second"
+
+
+def test_a_seat_at_what_is_there_creates_nothing(objects: Objects) -> None:
+    name = "tasks/ab/manifest.json"
+    assert objects.create(name, b"first", objects.seat(name, 1))
+    assert not objects.create(name, b"second", objects.seat(name, 2))
+    assert objects.read(name) == b"first"
+
+
+def test_of_many_who_take_the_seat_one_creates(objects: Objects) -> None:
+    """Whatever the order in which they come, and never a lower after a higher has begun."""
+    name, won, gate = "tasks/ab/manifest.json", [], threading.Barrier(8)
+
+    def go(attempt: int) -> None:
+        gate.wait()
+        with contextlib.suppress(RetryableError):
+            seat = objects.seat(name, attempt)
+            if objects.create(name, b"%d" % attempt, seat):
+                won.append(attempt)
+
+    threads = [threading.Thread(target=go, args=(attempt,)) for attempt in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [objects.read(name)] == [b"%d" % attempt for attempt in won]
 
 
 def test_a_store_elsewhere_is_refused() -> None:

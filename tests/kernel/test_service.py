@@ -104,14 +104,61 @@ def test_too_much_quarantine_stops_the_task(service: StageService, ask: Ask) -> 
 
 def test_what_a_task_prints_is_in_its_log(service: StageService, ask: Ask) -> None:
     report = service.do(ask("print"))
-    assert {line.text for line in service.lines(report.key)} == {"out", "err", "wrote 3 rows"}
+    said = {"out", "err", "a \ufffd b", "wrote 3 rows"}
+    assert {line.text for line in service.lines(report.key)} == said
+
+
+def test_an_error_that_postgres_cannot_keep_as_it_is_is_told(
+    service: StageService, ask: Ask
+) -> None:
+    """NUL and halves of surrogate pairs are in no text of Postgres."""
+    error = service.end(service.submit(ask("odd")).key).error
+    assert error is not None
+    assert error.detail == "it has \ufffd and ? and \\u0000 in it"
 
 
 def test_the_watermark_moves_only_with_a_committed_report(service: StageService, ask: Ask) -> None:
-    assert service.do(ask("watermark", rows=5, requested=1)).watermark == 5
+    assert service.do(ask("watermark", rows=5, run="one", step="reads")).watermark == 5
     with pytest.raises(DataError):
-        service.do(ask("watermark", rows=7, bad=1, max_quarantined="0", requested=2))
-    assert service.do(ask("watermark", rows=1, requested=3)).watermark == 6
+        service.do(ask("watermark", rows=7, bad=1, max_quarantined="0", run="two", step="reads"))
+    assert service.do(ask("watermark", rows=1, run="three", step="reads")).watermark == 6
+
+
+def test_a_run_that_is_cleared_reads_again_what_it_has_read(
+    service: StageService, ask: Ask
+) -> None:
+    """And no further than where another run went on from: nothing is lost, nothing is read twice."""
+    for run, rows in (("a", 1), ("b", 2), ("c", 3)):
+        service.do(ask("window", rows=rows, run=run, step="windows"))
+    again = service.do(ask("window", rows=1, run="b", step="windows"))
+    assert (again.since, again.metrics["until"]) == (1, 3)
+    newest = service.do(ask("window", rows=1, run="c", step="windows"))
+    assert (newest.since, newest.metrics["until"]) == (3, None)
+    assert service.do(ask("window", rows=1, run="d", step="windows")).since == newest.watermark
+
+
+def test_of_a_step_that_reads_on_one_task_runs_at_a_time(
+    service: StageService, ask: Ask, tmp_path: Path
+) -> None:
+    """Else two runs would read the same rows on from the same watermark."""
+    marks = {run: tmp_path / run for run in ("one", "two")}
+    asked = {
+        run: ask(
+            "watermark",
+            run=run,
+            mark=str(mark),
+            go=str(tmp_path / "go"),
+            cursor="n",
+            step="reads_on",
+        )
+        for run, mark in marks.items()
+    }
+    keys = {run: service.submit(request).key for run, request in asked.items()}
+    until(marks["one"].exists)
+    service.do(ask())  # the stage has room for another
+    assert service.read(keys["two"]).state is State.QUEUED
+    (tmp_path / "go").touch()
+    assert [service.end(key).report.since for key in keys.values()] == [None, 3]  # type: ignore[union-attr]
 
 
 def test_cancel_ends_the_work_and_nothing_is_visible(
@@ -124,7 +171,7 @@ def test_cancel_ends_the_work_and_nothing_is_visible(
     assert service.cancel(key, "another").state is State.RUNNING
     assert service.cancel(key, "one").state is State.CANCELLED
     until(lambda: not Path(f"/proc/{child}").exists())
-    assert not list((service.home / "store").glob(f"tasks/*/{key}/*"))
+    assert not list((service.home / "store").glob(f"tasks/*/{key}/[!.]*"))
 
 
 def test_a_running_task_asked_for_again_is_joined(

@@ -251,6 +251,7 @@ class Report(Answer):
     columns: dict[str, list[Column]] = Field(default_factory=dict)
     rows: RowCounts = Field(default_factory=RowCounts)
     checks: list[CheckResult] = Field(default_factory=list)
+    since: Scalar = None
     watermark: Scalar = None
     metrics: dict[str, Scalar] = Field(default_factory=dict)
     formats: dict[str, MetricFormat] = Field(default_factory=dict)

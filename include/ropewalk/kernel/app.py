@@ -35,6 +35,7 @@ from ropewalk.contracts.models import (
     TaskStatus,
 )
 from ropewalk.kernel.auth import Closed, Open
+from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.metrics import WAITING
@@ -173,7 +174,9 @@ def _task_routes(service: Service) -> APIRouter:
                 hint="compute it as ropewalk.contracts.keys.task_key does",
             )
         service.stage.accept(request)
+        failpoint("submit.asked")
         status = await service.ledger.submit(key, request)
+        failpoint("submit.entered")
         response.status_code = 200 if status.state is State.SUCCEEDED else 202
         return status
 

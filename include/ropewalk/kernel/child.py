@@ -21,6 +21,7 @@ from typing import Any
 
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
 from ropewalk.contracts.models import Progress, TaskRequest
+from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.settings import Settings
 
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -39,6 +40,7 @@ def do_task(
     talk = Talk(up, down)
     try:
         report = _perform(path, settings, body, told, talk)
+        failpoint("task.done")
         talk.say("report", report)
     except RopewalkError as error:
         talk.say("error", error.problem().model_dump(mode="json"))

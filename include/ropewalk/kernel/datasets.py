@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ropewalk.contracts.errors import DataError, FatalError, NotFoundError, RetryableError
 from ropewalk.contracts.models import Artifact, Column, DatasetRef, Report
+from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.fingerprint import Fingerprint, Sums, sums
 from ropewalk.kernel.manifests import MANIFEST, Entry, Manifest, ManifestStore, Part, folder
 
@@ -50,7 +51,7 @@ class DatasetStore(ManifestStore):
 
     def draft(self, key: str, attempt: int = 1) -> Draft:
         """The outputs of a task that is about to run."""
-        return Draft(self, key, f"{attempt}-{secrets.token_hex(6)}")
+        return Draft(self, key, attempt)
 
     def _files(self, key: str, parts: Iterable[Part]) -> list[Path]:
         return [self._checked(f"{folder(key)}/{part.name}", part) for part in parts]
@@ -127,12 +128,19 @@ class Dataset:
 
 
 class Draft:
-    """What a running task has made so far; nothing of it is visible before ``commit``."""
+    """What a running task has made so far; nothing of it is visible before ``commit``.
 
-    def __init__(self, store: DatasetStore, key: str, attempt: str) -> None:
+    From its beginning on no lower attempt at the task can commit, even one that was about to.
+    """
+
+    def __init__(self, store: DatasetStore, key: str, number: int) -> None:
         self.store = store
         self.key = key
-        self.attempt = attempt
+        self.number = number
+        self.attempt = f"{number}-{secrets.token_hex(6)}"
+        self.name = f"{folder(key)}/{MANIFEST}"
+        self._seat = store.objects.seat(self.name, number)
+        self._sent = False
         self.artifacts: dict[str, Artifact] = {}
         self._writers: dict[str, Writer] = {}
 
@@ -172,10 +180,13 @@ class Draft:
             artifacts=self.artifacts,
             report=report,
         )
-        name = f"{folder(self.key)}/{MANIFEST}"
         before()
-        if self.store.objects.create(name, manifest.model_dump_json().encode()):
+        failpoint("manifest.fenced")
+        self._sent = True
+        if self.store.objects.create(self.name, manifest.model_dump_json().encode(), self._seat):
+            failpoint("manifest.created")
             return manifest
+        self._sent = False
         first = self.store.manifest(self.key)
         if first is None:
             raise RetryableError(
@@ -185,11 +196,22 @@ class Draft:
         return first
 
     def discard(self) -> None:
-        """Remove what was written."""
-        for writer in self._writers.values():
-            writer.discard()
-        for name in self.artifacts:
-            self.store.objects.delete(f"{folder(self.key)}/{self.attempt}-{name}")
+        """Remove what was written, unless it is visible, or may be for all that the store can tell."""
+        if not (self._sent and self._visible()):
+            for writer in self._writers.values():
+                writer.discard()
+            for name in self.artifacts:
+                self.store.objects.delete(f"{folder(self.key)}/{self.attempt}-{name}")
+        self.store.objects.rise(self.name, self._seat)
+
+    def _visible(self) -> bool:
+        """Whether the manifest is there, though its creation failed: once the seat is taken anew it comes no more."""
+        try:
+            self._seat = self.store.objects.seat(self.name, self.number)
+            found = self.store.manifest(self.key)
+        except (RetryableError, OSError) as error:
+            return getattr(error, "code", "") != "fenced"
+        return found is not None and found.attempt == self.attempt
 
 
 class Writer:
@@ -297,9 +319,11 @@ class Writer:
     def _roll(self) -> None:
         part = self._part()
         part.close()
+        failpoint("part.written")
         name = f"{self._draft.attempt}-{self._output}-{len(self._parts)}.arrow"
         self._draft.store.objects.add(f"{folder(self._draft.key)}/{name}", part.path)
         self._parts.append(Part(name=name, rows=part.rows, bytes=part.bytes, digest=part.digest()))
+        failpoint("part.added")
         self._open = None
 
 

@@ -1,17 +1,21 @@
 """The ledger of a stage: its tasks in its own schema of Postgres, so that any replica answers for any task.
 
 A replica takes a task with a lease and an attempt number, the fencing token: every later statement of it
-names both, and changes nothing once another attempt has begun. All time is the database's.
+names both, and changes nothing once another attempt has begun. All time is the database's. Every statement may be
+sent twice (its answer was lost) and changes nothing the second time.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import BaseModel
 
 from ropewalk.contracts.errors import NotFoundError, Problem
@@ -19,24 +23,20 @@ from ropewalk.contracts.models import (
     LogLine,
     Progress,
     Report,
-    Scalar,
     State,
     TaskRequest,
     TaskStatus,
 )
 
 Row = dict[str, Any]
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it
 
 SUBMIT = """
-WITH watermark AS (
-    SELECT report -> 'watermark' AS value FROM task
-    WHERE workflow = %(workflow)s AND step = %(step)s AND state = 'succeeded'
-    ORDER BY requested DESC, ended_at DESC LIMIT 1
-), submitted AS (
+WITH submitted AS (
     INSERT INTO task AS old
-        (key, workflow, step, partition, run_id, requested, request, asker, state, since)
+        (key, workflow, step, partition, run_id, requested, request, asker, state, cursor)
     VALUES (%(key)s, %(workflow)s, %(step)s, %(partition)s, %(run)s, %(requested)s, %(request)s,
-            %(asker)s, 'queued', (SELECT value FROM watermark))
+            %(asker)s, 'queued', %(cursor)s)
     ON CONFLICT (key) DO UPDATE SET asker = excluded.asker
     RETURNING *
 ), asked AS (
@@ -45,24 +45,47 @@ WITH watermark AS (
     ON CONFLICT (workflow, run_id, step)
         DO UPDATE SET key = excluded.key, requested = excluded.requested, at = excluded.at
 )
-SELECT * FROM submitted
+SELECT *, CASE state WHEN 'queued' THEN pg_notify(%(channel)s, 'queued') END FROM submitted
 """
 AGAIN = """
 UPDATE task SET state = 'queued', request = %(request)s, run_id = %(run)s, requested = %(requested)s,
     error = NULL, progress = NULL, owner = NULL, lease_until = NULL, queued_at = clock_timestamp(),
-    started_at = NULL, ended_at = NULL
+    started_at = NULL, ended_at = NULL, lost = 0
 WHERE key = %(key)s AND state IN ('failed', 'cancelled')
-RETURNING *
+RETURNING *, pg_notify(%(channel)s, 'queued')
 """
+# `head` is the task that has read furthest; `mine` what this run itself has read before it was cleared: it reads
+# that again, and no further than where another run went on from.
 CLAIM = """
-UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, progress = NULL,
-    started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE key = (
-    SELECT key FROM task
-    WHERE state = 'queued' OR (state = 'running' AND lease_until < clock_timestamp())
+WITH next AS (
+    SELECT key, workflow, step, run_id, state FROM task AS it
+    WHERE (state = 'queued' OR (state = 'running' AND lease_until < clock_timestamp()))
+        AND NOT (cursor AND EXISTS (
+            SELECT FROM task AS other WHERE other.workflow = it.workflow AND other.step = it.step
+                AND other.cursor AND other.state = 'running' AND other.key <> it.key))
     ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED
+), read AS (
+    SELECT task.key, task.run_id, task.since, task.previous, task.ended_at,
+        task.report -> 'watermark' AS watermark
+    FROM task JOIN next USING (workflow, step)
+    WHERE task.state = 'succeeded' AND task.until IS NULL AND task.report ->> 'watermark' IS NOT NULL
+), head AS (
+    SELECT * FROM read ORDER BY ended_at DESC LIMIT 1
+), mine AS (
+    SELECT read.* FROM read JOIN next USING (run_id) ORDER BY read.ended_at DESC LIMIT 1
+), span AS (
+    SELECT next.key, next.state,
+        CASE WHEN mine.key IS NULL THEN head.watermark ELSE mine.since END AS since,
+        CASE WHEN mine.key IS NULL THEN head.key ELSE mine.previous END AS previous,
+        CASE WHEN mine.key <> head.key THEN mine.watermark END AS until
+    FROM next LEFT JOIN head ON true LEFT JOIN mine ON true
 )
-RETURNING *
+UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, progress = NULL,
+    started_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+    lost = lost + (span.state = 'running')::int,
+    since = span.since, previous = span.previous, until = span.until
+FROM span WHERE task.key = span.key
+RETURNING task.*
 """
 RENEW = """
 UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
@@ -71,18 +94,19 @@ WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
 RETURNING key
 """
 END = """
-UPDATE task SET state = %(state)s, report = %(report)s, error = %(error)s, ended_at = clock_timestamp(),
+UPDATE task SET state = %(state)s, report = %(report)s, error = %(error)s,
+    progress = coalesce(%(progress)s, progress), ended_at = clock_timestamp(),
     owner = NULL, lease_until = NULL
 WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
-RETURNING key
+RETURNING pg_notify(%(channel)s, 'ended ' || key)
 """
 CANCEL = """
 UPDATE task SET state = 'cancelled', ended_at = clock_timestamp(), owner = NULL, lease_until = NULL
 WHERE key = %(key)s AND state IN ('queued', 'running') AND (%(asker)s = '' OR asker = %(asker)s)
-RETURNING key
+RETURNING pg_notify(%(channel)s, 'ended ' || key)
 """
 REQUEUE = """
-UPDATE task SET state = 'queued', owner = NULL, lease_until = NULL
+UPDATE task SET state = 'queued', owner = NULL, lease_until = NULL, lost = lost + 1
 WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %(owner)s
 RETURNING key
 """
@@ -105,12 +129,14 @@ class Ledger:
                 "row_factory": dict_row,
                 "options": f"-c search_path={schema}",
                 "application_name": f"ropewalk:{schema}",
+                "connect_timeout": 10,
+                "tcp_user_timeout": 10_000,  # milliseconds that a silent network is believed
+                "keepalives_idle": 5,
             },
             min_size=1,
             max_size=8,
             timeout=10,
             open=False,
-            check=AsyncConnectionPool.check_connection,
         )
         return cls(pool, f"ropewalk_{schema}")
 
@@ -125,14 +151,13 @@ class Ledger:
             "requested": request.run.requested,
             "request": _json(request),
             "asker": request.run.attempt,
+            "cursor": any(use.options.get("cursor") is not None for use in request.do),
         }
         row = await self._one(SUBMIT, values)
         if row["state"] in {State.FAILED, State.CANCELLED}:
             row = await self._maybe(AGAIN, values) or await self._one(
                 "SELECT * FROM task WHERE key = %(key)s", values
             )
-        if row["state"] == State.QUEUED:
-            await self._notify("queued")
         return status_of(row, run=request.run.id)
 
     async def read(self, key: str) -> TaskStatus:
@@ -144,13 +169,18 @@ class Ledger:
 
     async def cancel(self, key: str, asker: str) -> TaskStatus:
         """Cancel a task that has not ended, unless another than ``asker`` has asked for it since."""
-        if await self._maybe(CANCEL, {"key": key, "asker": asker}):
-            await self._notify(f"ended {key}")
+        await self._maybe(CANCEL, {"key": key, "asker": asker})
         return await self.read(key)
 
     async def claim(self, owner: str, lease: float) -> Row | None:
-        """Take the oldest task that waits, or whose lease has run out; None where there is none."""
-        return await self._maybe(CLAIM, {"owner": owner, "lease": lease})
+        """Take the oldest task that waits, or whose lease has run out; None where there is none.
+
+        A task that reads on from a watermark waits for the one of its step that runs.
+        """
+        try:
+            return await self._maybe(CLAIM, {"owner": owner, "lease": lease})
+        except psycopg.errors.UniqueViolation:  # two replicas at once: the other one's runs
+            return None
 
     async def requeue(self, owner: str) -> int:
         """Queue again what an earlier process at this owner's place left running; how many."""
@@ -167,25 +197,34 @@ class Ledger:
         }
         return await self._maybe(RENEW, values) is not None
 
-    async def end(self, key: str, attempt: int, outcome: Report | Problem) -> bool:
+    async def end(
+        self, key: str, attempt: int, outcome: Report | Problem, progress: Progress | None = None
+    ) -> bool:
         """Record how an attempt ended; False where the task is no longer this attempt's."""
         report = _json(outcome) if isinstance(outcome, Report) else None
         error = _json(outcome) if isinstance(outcome, Problem) else None
         state = State.SUCCEEDED if report else State.FAILED
         values = {"key": key, "attempt": attempt, "state": state, "report": report, "error": error}
-        ended = await self._maybe(END, values) is not None
-        await self._notify(f"ended {key}")
-        return ended
+        values["progress"] = progress and _json(progress)
+        return await self._maybe(END, values) is not None
 
     async def add_lines(
         self, key: str, attempt: int, lines: Iterable[tuple[Any, str, str]]
     ) -> None:
         """Add lines ``(at, level, text)`` to a task's log."""
-        async with self.pool.connection() as connection, connection.cursor() as cursor:
-            await cursor.executemany(
-                "INSERT INTO log (key, attempt, at, level, text) VALUES (%s, %s, %s, %s, %s)",
-                [(key, attempt, at, level, text) for at, level, text in lines],
-            )
+        at, level, text = zip(*lines, strict=True)
+        await self._all(
+            "INSERT INTO log (key, attempt, at, level, text)"
+            " SELECT %(key)s, %(attempt)s, * FROM unnest(%(at)s::timestamptz[], %(level)s::text[], %(text)s::text[])"
+            " RETURNING n",
+            {
+                "key": key,
+                "attempt": attempt,
+                "at": list(at),
+                "level": list(level),
+                "text": [storable(one) for one in text],
+            },
+        )
 
     async def lines(self, key: str, after: int, limit: int = 1000) -> list[LogLine]:
         """A task's log lines after line ``after``."""
@@ -208,14 +247,19 @@ class Ledger:
         )
         return {row["state"]: row["n"] for row in rows}
 
-    async def _notify(self, text: str) -> None:
-        await self._all(
-            "SELECT pg_notify(%(channel)s, %(text)s)", {"channel": self.channel, "text": text}
-        )
-
     async def _all(self, query: str, values: Row) -> list[Row]:
+        """Every row; once more where the connection was a dead one, as after a restart of the database."""
+        try:
+            return await self._rows(query, values)
+        except PoolTimeout:
+            raise
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            await self.pool.check()
+            return await self._rows(query, values)
+
+    async def _rows(self, query: str, values: Row) -> list[Row]:
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(query, values)
+            cursor = await connection.execute(query, {"channel": self.channel, **values})
             rows: list[Row] = await cursor.fetchall()
             return rows
 
@@ -244,11 +288,19 @@ def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
     )
 
 
-def watermark_of(row: Row) -> Scalar:
-    """The watermark that the task starts from."""
-    since: Scalar = row["since"]
-    return since
+def window_of(row: Row) -> dict[str, Any]:
+    """What the task reads on from: ``since``, ``until``, and the key of the ``previous`` task."""
+    return {name: row[name] for name in ("since", "until", "previous")}
+
+
+def storable(text: str) -> str:
+    """A text as Postgres can keep it: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _json(model: BaseModel) -> Jsonb:
-    return Jsonb(model.model_dump(mode="json"))
+    return Jsonb(model.model_dump(mode="json"), dumps=_dumps)
+
+
+def _dumps(value: Any) -> str:
+    return storable(NUL.sub("\\1\ufffd", json.dumps(value, ensure_ascii=False)))

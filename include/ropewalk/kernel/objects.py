@@ -1,7 +1,8 @@
 """Where the bytes of the dataset store are: a directory, or a bucket. Two back ends behind four verbs.
 
 Names are made by us (hexadecimal keys and short words), never by users. A name is written once: ``create``
-is atomic and says whether this call was the one that created it.
+is atomic and says whether this call was the one that created it. Of a task's attempts only the one that holds
+the name's *seat* can create it: a higher attempt takes the seat from a lower one, whatever that is doing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
+from ropewalk.kernel.failpoints import failpoint
 
+SEAT = b"seat "  # how the object begins that holds a name's place in a bucket
 NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-zA-Z0-9_.-]*)*$")
 
 
@@ -26,8 +29,17 @@ class Objects(Protocol):
 
     mapped: bool
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Write a small object whole and durably, unless the name exists; whether this call wrote it."""
+    def seat(self, name: str, attempt: int) -> str:
+        """Take the right to create a name, from any attempt that is not higher; RetryableError where one is."""
+
+    def create(self, name: str, data: bytes, seat: str = "") -> bool:
+        """Write a small object whole and durably, unless the name exists; whether this call wrote it.
+
+        With a seat, RetryableError where another has taken that since.
+        """
+
+    def rise(self, name: str, seat: str) -> None:
+        """Give a seat back, where that can be told from another's; no error."""
 
     def add(self, name: str, path: Path) -> None:
         """Move a finished local file to a name that no one else uses; durable on return."""
@@ -66,25 +78,47 @@ class Directory:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
-    def create(self, name: str, data: bytes) -> bool:
+    def seat(self, name: str, attempt: int) -> str:
         path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+        mine = path.parent / f".{path.name}.{attempt:08d}.{secrets.token_hex(8)}"
+        while not mine.exists():
+            self._make(path.parent)
+            with contextlib.suppress(FileNotFoundError):  # the folder was another's to remove
+                mine.touch(exist_ok=False)
+        others = [seat for seat in path.parent.glob(f".{path.name}.*.*") if seat != mine]
+        if any(int(seat.suffixes[-2][1:]) > attempt for seat in others):
+            mine.unlink()
+            raise overtaken(name)
+        for seat in others:
+            seat.unlink(missing_ok=True)
+        return mine.name
+
+    def create(self, name: str, data: bytes, seat: str = "") -> bool:
+        path = self._path(name)
+        self._make(path.parent)
+        draft = path.parent / (seat or f".{path.name}.{secrets.token_hex(8)}")
         try:
-            _write_synced(draft, data)
-            os.link(
-                draft, path
-            )  # atomic, and refuses a name that exists, where rename would replace it
+            _write_synced(draft, data, "r+b" if seat else "xb")
+            failpoint("manifest.written")
+            os.link(draft, path)  # atomic, and refuses a name that exists: rename would replace it
         except FileExistsError:
             return False
+        except FileNotFoundError:  # the seat is gone, and so is what would have been linked
+            raise overtaken(name) from None
         finally:
             draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return True
 
+    def rise(self, name: str, seat: str) -> None:
+        path = self._path(name)
+        with contextlib.suppress(OSError):
+            (path.parent / seat).unlink(missing_ok=True)
+            path.parent.rmdir()
+
     def add(self, name: str, path: Path) -> None:
         target = self._path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         with path.open("rb") as file:
             os.fsync(file.fileno())
         try:
@@ -119,12 +153,24 @@ class Directory:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
 
+    def _make(self, folder: Path) -> None:
+        """Have a folder that is still there after a loss of power."""
+        if folder.is_dir():
+            return
+        self._make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
     def _path(self, name: str) -> Path:
         return self.root / _safe(name)
 
 
 class Bucket:
-    """A store in a bucket of an S3 service; ``create`` is a conditional put (If-None-Match)."""
+    """A store in a bucket of an S3 service; ``create`` is a conditional put (If-None-Match).
+
+    A seat is an object in the name's place, which reads as if there were none; a higher attempt replaces it, and
+    the name is created in its stead, both only if it still is the one that was seen (If-Match).
+    """
 
     mapped = False
 
@@ -138,20 +184,48 @@ class Bucket:
         self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=config)
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
 
-    def create(self, name: str, data: bytes) -> bool:
+    def seat(self, name: str, attempt: int) -> str:
+        mine = SEAT + f"{attempt} {secrets.token_hex(8)}".encode()
+        etag = self._put(name, mine, IfNoneMatch="*")
+        while etag is None:
+            found, before = self._get(name)
+            if not found.startswith(SEAT):
+                return ""  # it has been created already
+            if int(found.split()[1]) > attempt:
+                raise overtaken(name)
+            etag = self._put(name, mine, IfMatch=before)
+        return etag
+
+    def create(self, name: str, data: bytes, seat: str = "") -> bool:
+        if self._put(name, data, **({"IfMatch": seat} if seat else {"IfNoneMatch": "*"})):
+            return True
+        found, _ = self._get(name)
+        if found.startswith(SEAT):
+            raise overtaken(name)
+        return found == data  # so it is where the answer to a first try was lost
+
+    def rise(self, name: str, seat: str) -> None:
+        pass  # a delete cannot be bound to what is there: the next attempt or the collector takes it
+
+    def _put(self, name: str, data: bytes, **condition: str) -> str | None:
+        """Write on a condition: the new object's tag, or None where the condition does not hold."""
         from botocore.exceptions import ClientError
 
-        try:
-            self._s3.put_object(
-                Bucket=self._bucket, Key=self._name(name), Body=data, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if _status(error) == 412:  # noqa: PLR2004 - Precondition Failed: it is there
-                return self.read(name) == data
-            raise RetryableError(
-                f"the dataset store did not take {name}: {error}", code="store"
-            ) from error
-        return True
+        with _store_errors(name):
+            try:
+                answer = self._s3.put_object(
+                    Bucket=self._bucket, Key=self._name(name), Body=data, **condition
+                )
+            except ClientError as error:
+                if _status(error) in {404, 412}:  # Not Found to If-Match, Precondition Failed
+                    return None
+                raise
+        return str(answer["ETag"])
+
+    def _get(self, name: str) -> tuple[bytes, str]:
+        with _store_errors(name):
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._name(name))
+            return answer["Body"].read(), str(answer["ETag"])
 
     def add(self, name: str, path: Path) -> None:
         with _store_errors(name):
@@ -159,10 +233,9 @@ class Bucket:
         path.unlink()
 
     def read(self, name: str) -> bytes:
-        with _store_errors(name):
-            body: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._name(name))[
-                "Body"
-            ].read()
+        body, _ = self._get(name)
+        if body.startswith(SEAT):
+            raise NotFoundError(f"the dataset store has no {name}")
         return body
 
     def local(self, name: str, scratch: Path) -> Path:
@@ -218,8 +291,13 @@ def _safe(name: str) -> str:
     return name
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+def overtaken(name: str) -> RetryableError:
+    """The error of an attempt whose task a later one has taken over."""
+    return RetryableError(f"a later attempt has taken {name} over", code="fenced")
+
+
+def _write_synced(path: Path, data: bytes, mode: Literal["xb", "r+b"]) -> None:
+    with path.open(mode) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

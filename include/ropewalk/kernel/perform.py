@@ -11,9 +11,10 @@ from typing import Any
 
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import Report, TaskRequest
+from ropewalk.contracts.models import Report, Scalar, TaskRequest
 from ropewalk.kernel.batch import Batch, only
 from ropewalk.kernel.datasets import DatasetStore
+from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.task import Task, located
@@ -24,11 +25,13 @@ def perform(
 ) -> Report:
     """Do a task and commit it; a task that has been committed before is answered with that report.
 
-    ``told`` are the parts of `Task` that connect it with its service: since, attempt, tell, show, fence.
+    ``told`` are the parts of `Task` that connect it with its service: since, until, previous, attempt, tell, show
+    and fence.
     """
     known = store.manifest(task_key(request))
     if known is not None:
-        return known.report
+        return _adopted(known.report, told.get("since"))
+    failpoint("task.begun")
     stage.accept(request)
     with scratch_folder(settings.scratch_dir) as scratch:
         task = _task(request, store, settings, scratch, told)
@@ -57,6 +60,17 @@ def _task(
     if request.batch:
         request = only(request, store)
     return Task(request, store, settings, scratch, key=key, **told)
+
+
+def _adopted(report: Report, since: Scalar) -> Report:
+    """The report of an attempt that committed and could not say so; FatalError where another task has read on since."""
+    if report.watermark is not None and report.since != since:
+        raise FatalError(
+            f"an attempt that was given up has read on from {report.since!r}, and another task since",
+            code="overlap",
+            hint="clear the task: it then reads on from where the other ended",
+        )
+    return report
 
 
 def open_store(settings: Settings) -> DatasetStore:

@@ -24,13 +24,16 @@ import structlog
 from ropewalk.contracts.errors import FatalError, Problem, RetryableError, RopewalkError, error_of
 from ropewalk.contracts.models import Progress, Report
 from ropewalk.kernel.child import do_task
-from ropewalk.kernel.ledger import Ledger, Row, watermark_of
+from ropewalk.kernel.failpoints import failpoint
+from ropewalk.kernel.ledger import Ledger, Row, window_of
 from ropewalk.kernel.metrics import BUSY, ENDED, SECONDS
 from ropewalk.kernel.settings import Settings
 
 log = structlog.get_logger()
 WATCH_SECONDS = 0.2  # between two looks at a child's memory, its log and its progress
 MAX_LINE = 8_000  # characters of one log line
+MOST_LOST = 5  # attempts of one asking that may be lost without a word
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
 Line = tuple[datetime, str, str]
 
 
@@ -74,6 +77,7 @@ class Runner:
             row = await self.ledger.claim(self.owner, self.settings.lease_seconds)
             if row is None:
                 return
+            failpoint("task.claimed")
             attempt = Attempt(self, row)
             self._attempts[attempt.key] = attempt
             task = asyncio.create_task(attempt.run())
@@ -93,8 +97,8 @@ class Runner:
         while True:
             try:
                 await step()
-            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
-                log.warning("ledger.away", error=type(error).__name__)
+            except (*AWAY, psycopg.Error) as error:
+                log.warning("ledger.away", error=type(error).__name__, said=str(error)[:300])
                 await asyncio.sleep(1)
             else:
                 return
@@ -127,7 +131,10 @@ class Attempt:
         bound.info("task.started", workflow=self.row["workflow"], step=self.row["step"])
         with BUSY.labels(stage).track_inprogress(), SECONDS.labels(stage).time():
             try:
-                await self._watch()
+                if self.row["lost"] > MOST_LOST:
+                    self._outcome = _given_up(self.row["lost"])
+                else:
+                    await self._watch()
             except (OSError, EOFError) as error:
                 bound.exception("fork.failed")
                 self._outcome = RetryableError(
@@ -140,7 +147,10 @@ class Attempt:
         outcome = self._word()
         await self._runner.insist(self._flush)
         if not self._lost:
-            await self._runner.insist(lambda: self.ledger.end(self.key, self.number, outcome))
+            failpoint("task.ending")
+            await self._runner.insist(
+                lambda: self.ledger.end(self.key, self.number, outcome, self._progress)
+            )
         state = "failed" if isinstance(outcome, Problem) else "succeeded"
         ENDED.labels(stage, "lost" if self._lost else state).inc()
         bound.info("task.ended", state=state, lost=self._lost)
@@ -177,7 +187,7 @@ class Attempt:
             await asyncio.to_thread(self._process.join)
 
     def _child(self, up: Connection, down: Connection, output: Connection) -> Any:
-        told = {"since": watermark_of(self.row), "attempt": self.number, "output": output}
+        told = {**window_of(self.row), "attempt": self.number, "output": output}
         settings = self.settings.model_copy(update={"scratch_dir": self._scratch})
         self._scratch.mkdir(parents=True, exist_ok=True)
         body = json.dumps(self.row["request"])
@@ -191,9 +201,10 @@ class Attempt:
                 await asyncio.wait_for(gone.wait(), WATCH_SECONDS)
             self._judge()
             try:
-                await self._keep()
-                await self._flush()
-            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+                async with asyncio.timeout(self.settings.lease_seconds / 3):
+                    await self._keep()
+                    await self._flush()
+            except AWAY:
                 self._fear()
             if self._lost or isinstance(self._outcome, RopewalkError):
                 self.kill()
@@ -217,6 +228,8 @@ class Attempt:
 
     async def _keep(self) -> None:
         """Renew the lease when a third of it has passed, or when the ledger tells of a change."""
+        if isinstance(self._outcome, Report):
+            return
         due = time.monotonic() - self._renewed > self.settings.lease_seconds / 3
         if not (due or self.recheck.is_set() or self._progress):
             return
@@ -227,9 +240,12 @@ class Attempt:
         self._lost = True
 
     async def _renew(self, progress: Progress | None = None) -> bool:
+        asked = (
+            time.monotonic()
+        )  # the lease began later than that: the answer may have been long on its way
         held = await self.ledger.renew(self.key, self.number, self.settings.lease_seconds, progress)
         if held:
-            self._renewed = time.monotonic()
+            self._renewed = asked
         return held
 
     def _fear(self) -> None:
@@ -254,8 +270,9 @@ class Attempt:
     async def _answer(self, down: Connection) -> None:
         """Whether the child may commit: only while the lease is this attempt's."""
         try:
-            held = await self._renew()
-        except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+            async with asyncio.timeout(self.settings.lease_seconds / 3):
+                held = await self._renew()
+        except AWAY:
             held = False
         with contextlib.suppress(OSError):
             down.send_bytes(b"yes" if held else b"no")
@@ -320,6 +337,15 @@ class Lines:
             pass
         asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         self._pipe.close()
+
+
+def _given_up(times: int) -> RopewalkError:
+    """The error of a task that takes its service down with it, or comes to no end for another reason."""
+    return RetryableError(
+        f"the task's stage was lost {times} times while it ran",
+        code="lost",
+        hint="look into the stage's log: it may have too little memory",
+    )
 
 
 def _exit_error(code: int | None) -> RopewalkError:

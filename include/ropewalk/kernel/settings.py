@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     memory_limit: int = Field(1024 * MIB, description="bytes that one task may use")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1)
     workers: int = Field(2, description="tasks at once")
-    lease_seconds: float = 15.0
+    lease_seconds: float = Field(
+        10.0, description="after which a silent replica's task is taken over; a third more at most"
+    )
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
     s3_endpoint: str | None = None
     python_transforms: bool = True

@@ -60,7 +60,8 @@ def nobody(*_: object) -> None:
 
 @dataclass
 class Task:
-    """One task while it runs. ``since`` is the watermark of the step's last committed report.
+    """One task while it runs. ``since`` is the watermark that it reads on from: that of the ``previous`` task of
+    its step; ``until`` is where it ends, where another task has read on already.
 
     Plugins read inputs, write outputs and say what they found; nothing of it is visible before the
     kernel commits. ``scratch`` is a folder of the task's own that is removed when it ends.
@@ -72,6 +73,8 @@ class Task:
     scratch: Path
     key: str = ""
     since: Scalar = None
+    until: Scalar = None
+    previous: str | None = None
     attempt: int = 1
     tell: Tell = nobody
     show: Show = nobody
@@ -291,6 +294,7 @@ class Task:
             columns=self.draft.columns(),
             rows=rows,
             checks=self.checks,
+            since=self.since if self.watermark is not None else None,
             watermark=self.watermark,
             metrics=self.metrics,
             formats=self.formats,

@@ -20,12 +20,25 @@ class Options(PluginOptions):
     """``mark`` is a file that tells that the work has begun; ``go`` one that lets it go on."""
 
     what: Literal[
-        "rows", "fail", "fatal", "crash", "eat", "die", "wait", "print", "bug", "watermark", "lose"
+        "rows",
+        "fail",
+        "fatal",
+        "crash",
+        "eat",
+        "die",
+        "wait",
+        "print",
+        "bug",
+        "watermark",
+        "lose",
+        "window",
+        "odd",
     ] = "rows"
     rows: int = 3
     bad: int = 0
     mark: str | None = None
     go: str | None = None
+    cursor: str | None = None
 
 
 def act(options: Options, task: Task) -> None:
@@ -85,7 +98,7 @@ def wait(_: Options, __: Task) -> None:
 def speak(options: Options, task: Task) -> None:
     """Print."""
     sys.stdout.write("out\n")
-    sys.stderr.write("err\n")
+    sys.stderr.write("err\na \0 b\n")
     sys.stdout.flush()
     rows(options, task)
 
@@ -108,7 +121,18 @@ def lose(options: Options, task: Task) -> None:
     task.accounts("filter")
 
 
+def window(options: Options, task: Task) -> None:
+    """Move the watermark on, and say up to where."""
+    task.metric("until", task.until)
+    watermark(options, task)
+
+
+def odd(_: Options, __: Task) -> None:
+    """Fail with a text that no database keeps."""
+    raise FatalError("it has \0 and \udc80 and \\u0000 in it")
+
+
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
-    "print": speak, "bug": bug, "watermark": watermark, "lose": lose,
+    "print": speak, "bug": bug, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
 }  # fmt: skip
