@@ -130,16 +130,15 @@ class Dataset:
 class Draft:
     """What a running task has made so far; nothing of it is visible before ``commit``.
 
-    From its beginning on no lower attempt at the task can commit, even one that was about to.
+    From its beginning on no earlier draft of the task can commit, even one that was about to.
     """
 
     def __init__(self, store: DatasetStore, key: str, number: int) -> None:
         self.store = store
         self.key = key
-        self.number = number
         self.attempt = f"{number}-{secrets.token_hex(6)}"
         self.name = f"{folder(key)}/{MANIFEST}"
-        self._seat = store.objects.seat(self.name, number)
+        self._seat = store.objects.seat(self.name)
         self._sent = False
         self.artifacts: dict[str, Artifact] = {}
         self._writers: dict[str, Writer] = {}
@@ -207,7 +206,7 @@ class Draft:
     def _visible(self) -> bool:
         """Whether the manifest is there, though its creation failed: once the seat is taken anew it comes no more."""
         try:
-            self._seat = self.store.objects.seat(self.name, self.number)
+            self._seat = self.store.objects.seat(self.name)
             found = self.store.manifest(self.key)
         except (RetryableError, OSError) as error:
             return getattr(error, "code", "") != "fenced"

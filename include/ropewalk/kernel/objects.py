@@ -2,7 +2,7 @@
 
 Names are made by us (hexadecimal keys and short words), never by users. A name is written once: ``create``
 is atomic and says whether this call was the one that created it. Of a task's attempts only the one that holds
-the name's *seat* can create it: a higher attempt takes the seat from a lower one, whatever that is doing.
+the name's *seat* can create it: whoever sits down last has it, whatever the one before is doing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Objects(Protocol):
 
     mapped: bool
 
-    def seat(self, name: str, attempt: int) -> str:
-        """Take the right to create a name, from any attempt that is not higher; RetryableError where one is."""
+    def seat(self, name: str) -> str:
+        """Take the right to create a name from whoever has it."""
 
     def create(self, name: str, data: bytes, seat: str = "") -> bool:
         """Write a small object whole and durably, unless the name exists; whether this call wrote it.
@@ -78,19 +78,16 @@ class Directory:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
-    def seat(self, name: str, attempt: int) -> str:
+    def seat(self, name: str) -> str:
         path = self._path(name)
-        mine = path.parent / f".{path.name}.{attempt:08d}.{secrets.token_hex(8)}"
+        mine = path.parent / f".{path.name}.{secrets.token_hex(8)}"
         while not mine.exists():
             self._make(path.parent)
             with contextlib.suppress(FileNotFoundError):  # the folder was another's to remove
                 mine.touch(exist_ok=False)
-        others = [seat for seat in path.parent.glob(f".{path.name}.*.*") if seat != mine]
-        if any(int(seat.suffixes[-2][1:]) > attempt for seat in others):
-            mine.unlink()
-            raise overtaken(name)
-        for seat in others:
-            seat.unlink(missing_ok=True)
+        for seat in path.parent.glob(f".{path.name}.*"):
+            if seat != mine:
+                seat.unlink(missing_ok=True)
         return mine.name
 
     def create(self, name: str, data: bytes, seat: str = "") -> bool:
@@ -168,8 +165,8 @@ class Directory:
 class Bucket:
     """A store in a bucket of an S3 service; ``create`` is a conditional put (If-None-Match).
 
-    A seat is an object in the name's place, which reads as if there were none; a higher attempt replaces it, and
-    the name is created in its stead, both only if it still is the one that was seen (If-Match).
+    A seat is an object in the name's place, which reads as if there were none. The next seat replaces it, and so does
+    what is created, each only if it still is the one that was seen (If-Match).
     """
 
     mapped = False
@@ -184,15 +181,13 @@ class Bucket:
         self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=config)
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
 
-    def seat(self, name: str, attempt: int) -> str:
-        mine = SEAT + f"{attempt} {secrets.token_hex(8)}".encode()
+    def seat(self, name: str) -> str:
+        mine = SEAT + secrets.token_hex(8).encode()
         etag = self._put(name, mine, IfNoneMatch="*")
         while etag is None:
             found, before = self._get(name)
             if not found.startswith(SEAT):
                 return ""  # it has been created already
-            if int(found.split()[1]) > attempt:
-                raise overtaken(name)
             etag = self._put(name, mine, IfMatch=before)
         return etag
 
