@@ -91,7 +91,10 @@ def lock(connection: psycopg.Connection[Any], load: Load) -> None:
 
 
 def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
-    """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won."""
+    """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won.
+
+    An upsert is not superseded by another: of each row the later request's wins.
+    """
     done = connection.execute(
         "SELECT state FROM ropewalk.load WHERE task = %s AND target = %s",
         [load.task, str(load.table)],
@@ -100,8 +103,8 @@ def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
         return "superseded" if done[0] == "superseded" else "replayed"
     later = connection.execute(
         "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND scope IN (%s, %s)"
-        " AND state <> 'superseded'",
-        [load.requested, str(load.table), load.scope, EVERYTHING],
+        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s = 'upsert')",
+        [load.requested, str(load.table), load.scope, EVERYTHING, load.mode],
     ).fetchone()
     if later == (True,):
         return "superseded"
@@ -119,8 +122,8 @@ def record(connection: psycopg.Connection[Any], load: Load, state: str) -> int:
         everything = load.mode in {"replace", "upsert"}
         connection.execute(
             "UPDATE ropewalk.load SET state = 'replaced' WHERE target = %s AND state = 'current'"
-            " AND (%s OR scope IN (%s, %s))",
-            [target, everything, load.scope, EVERYTHING],
+            " AND (%s OR scope IN (%s, %s)) AND requested <= %s",
+            [target, everything, load.scope, EVERYTHING, load.requested],
         )
     row = connection.execute(
         "INSERT INTO ropewalk.load (target, scope, task, content, mode, rows, requested, run, state)"
@@ -138,6 +141,15 @@ def record(connection: psycopg.Connection[Any], load: Load, state: str) -> int:
         ],
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def overtaken(connection: psycopg.Connection[Any], load: Load) -> bool:
+    """Whether a later request has written to any part of the table."""
+    row = connection.execute(
+        "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND state <> 'superseded'",
+        [load.requested, str(load.table)],
+    ).fetchone()
+    return row == (True,)
 
 
 def written(connection: psycopg.Connection[Any], load: Load) -> bool:

@@ -16,7 +16,8 @@ from psycopg import sql
 
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Published
-from ropewalk.store import ledger
+from ropewalk.kernel.failpoints import failpoint
+from ropewalk.store import ledger, reaper
 from ropewalk.store.columns import (
     LOAD,
     OWN,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ropewalk.store.sinks.postgres import Options
 
 AHEAD = 4  # blocks that are encoded while others are sent
-TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
+TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "20s"}
 
 
 def publish(options: Options, task: Task) -> None:
@@ -50,6 +51,8 @@ def publish(options: Options, task: Task) -> None:
         )
     tables = {step: Table(options.schema_, options.tables.get(step, step)) for step in task.inputs}
     with _connected(options, task) as connection:
+        reaper.end_older_attempts(connection, task.key, task.attempt)
+        failpoint("sink.connected")
         ledger.prepare(connection)
         for step, table in tables.items():
             columns = postgres_types(task.input(step).schema, table)
@@ -73,8 +76,8 @@ def _commit(
     with connection.transaction():
         for name, value in TIMEOUTS.items():
             connection.execute("SELECT set_config(%s, %s, true)", [name, value])
-        for load in sorted(loads.values(), key=lambda one: (str(one.table), one.scope)):
-            ledger.lock(connection, load)
+        reaper.lock(connection, list(loads.values()))
+        failpoint("sink.locked")
         for step, load in loads.items():
             what = ledger.verdict(connection, load)
             if what == "apply":
@@ -84,7 +87,10 @@ def _commit(
             elif what == "unchanged":
                 ledger.renew(connection, load)
             found[step] = (load, what)
+            failpoint("sink.loaded")
         task.fence()
+        failpoint("sink.fenced")
+    failpoint("sink.committed")
     return found
 
 
@@ -94,12 +100,13 @@ def _apply(
     """Bring the rows into the table, in place of those that the load is responsible for."""
     number = ledger.record(connection, load, "current")
     if load.mode == "replace":
-        connection.execute(sql.SQL("DELETE FROM {}").format(load.table.identifier))
+        _delete_all(connection, load)
     elif load.mode != "upsert" and ledger.written(connection, load):
         delete = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
             load.table.identifier, sql.Identifier(PARTITION)
         )
         connection.execute(delete, [load.scope])
+    failpoint("sink.deleted")
     schema = as_columns(dataset.schema, existing(connection, load.table))
     reader = _cast(dataset.reader(), schema)
     texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
@@ -107,6 +114,17 @@ def _apply(
         _copy_staged(connection, load, _as_texts(reader, texts), schema, number, options.key, task)
     else:
         _copy(connection, load.table.identifier, reader, load, number, task)
+
+
+def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
+    """Delete every row but those of later requests."""
+    delete = sql.SQL("DELETE FROM {}").format(load.table.identifier)
+    if ledger.overtaken(connection, load):
+        later = sql.SQL(
+            " WHERE {} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
+        )
+        delete += later.format(sql.Identifier(LOAD), str(load.table), load.requested)
+    connection.execute(delete)
 
 
 def _copy_staged(
@@ -138,10 +156,15 @@ def _copy_staged(
         sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(kind))
         for name, kind in columns.items()
     )
-    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+    insert = sql.SQL("INSERT INTO {} AS old ({}) SELECT {} FROM {}").format(
         load.table.identifier, names, values, stage
     )
-    connection.execute(insert + _on_conflict(list(columns), key))
+    insert += _on_conflict(list(columns), key)
+    if key and ledger.overtaken(connection, load):
+        insert += sql.SQL(
+            " WHERE (SELECT requested FROM ropewalk.load WHERE id = old.{}) <= {}"
+        ).format(sql.Identifier(LOAD), load.requested)
+    connection.execute(insert)
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
@@ -200,6 +223,7 @@ def _copy(
         with cursor.copy(statement) as copy, _ahead(encoded(reader, number, load.scope)) as blocks:
             for block in blocks:
                 copy.write(block)
+                failpoint("sink.copying")
         if cursor.rowcount != load.rows:
             raise FatalError(
                 f"{load.table} took {cursor.rowcount} rows of {load.rows}", code="row_count"
@@ -292,7 +316,7 @@ def _connected(options: Options, task: Task) -> Iterator[psycopg.Connection[Any]
     dsn = str(task.connection(name).secret("url")).replace(
         "postgresql+psycopg://", "postgresql://", 1
     )
-    tag = f"ropewalk:{task.key[:12]}:{task.attempt}"
+    tag = reaper.tag(task.key, task.attempt)
     try:
         with psycopg.connect(
             dsn, autocommit=True, application_name=tag, connect_timeout=10

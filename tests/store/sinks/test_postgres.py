@@ -18,8 +18,10 @@ from ropewalk.contracts.errors import (
     FatalError,
     RetryableError,
 )
+from ropewalk.contracts.keys import task_key
+from ropewalk.store import reaper
 from ropewalk.testing.bench import TaskBench
-from ropewalk.testing.sinks import Row, SinkSuite, day, numbers
+from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
 
 from tests.conftest import Database
 
@@ -66,6 +68,60 @@ class TestPostgres(SinkSuite):
             data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
             self.publish(bench, data, "upsert", key=["n"], requested=requested)
         assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "a"), (2, "c"), (3, "d")]
+
+    def test_upserts_that_come_late_leave_the_rows_of_later_requests(
+        self, bench: TaskBench
+    ) -> None:
+        """The table is as if the requests had been done in their order."""
+        for requested, rows in ((5, [(1, "e"), (2, "e")]), (3, [(2, "c"), (3, "c")])):
+            data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
+            self.publish(bench, data, "upsert", key=["n"], requested=requested)
+        assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "e"), (2, "e"), (3, "c")]
+
+    def test_a_replacement_that_comes_late_leaves_the_partitions_of_later_requests(
+        self, bench: TaskBench
+    ) -> None:
+        self.load(bench, numbers(1), "replace_partition", partition=1, requested=1)
+        self.load(bench, numbers(2), "replace_partition", partition=2, requested=5)
+        assert not self.load(bench, numbers(7), "replace", requested=3).superseded
+        assert self.seen() == [2, 7]
+        assert self.load(bench, numbers(2), "replace_partition", partition=2, requested=6).replayed
+
+    def test_the_session_of_an_earlier_attempt_is_ended(self, bench: TaskBench) -> None:
+        """Whatever it holds: it has lost its task."""
+        request = bench.request(
+            "store",
+            [("postgres", {**self.options, "mode": "replace"})],
+            inputs={"days": table(numbers(1))},
+        )
+        name = f"ropewalk:{task_key(request)[:12]}"
+        sessions = {
+            number: psycopg.connect(
+                self.database.stage("store"), application_name=f"{name}:{number}", autocommit=True
+            )
+            for number in (1, 2, 3)
+        }
+        bench.perform(request, attempt=2)
+        with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+            sessions[1].execute("SELECT 1")
+        for number in (2, 3):
+            sessions[number].execute("SELECT 1").close()
+            sessions[number].close()
+        sessions[1].close()
+
+    def test_a_load_that_is_frozen_in_its_copy_is_ended_by_one_that_waits_for_it(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.load(bench, numbers(1), "replace_partition")
+        monkeypatch.setattr(reaper, "PATIENCE", "100ms")
+        with psycopg.connect(
+            self.database.stage("store"), application_name="ropewalk:frozen:1"
+        ) as frozen:
+            frozen.execute("SELECT pg_advisory_xact_lock(hashtextextended('out.days', 2))")
+            frozen.pgconn.exec_(b"COPY out.days FROM STDIN")
+            self.load(bench, numbers(2), "replace_partition", requested=2)
+            frozen.close()
+        assert self.seen() == [2]
 
     def test_a_key_that_is_doubled_in_the_data_is_refused(self, bench: TaskBench) -> None:
         with pytest.raises(DataError) as caught:
