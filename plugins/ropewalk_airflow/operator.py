@@ -184,6 +184,8 @@ class StageOperator(BaseOperator):
         """What XCom keeps of a report; a task that failed raises its error."""
         if status.state is State.SUCCEEDED and status.report is not None:
             self.report = status.report
+            if status.report.why and not status.reused:
+                self.log.info("Why it ran: %s", "; ".join(status.report.why))
             self._say_report(status.report)
             outputs = {
                 name: ref.model_dump(mode="json") for name, ref in status.report.outputs.items()

@@ -60,10 +60,10 @@ def told(folder: Path) -> Texts:
 
 def test_every_row_is_accounted_for(told: Texts) -> None:
     rows = [[cell.strip() for cell in row] for row in told.rows]
-    days = next(row for row in rows if row[:2] == ["days", "collect · files"])
-    clean = next(row for row in rows if row[:2] == ["clean", "process · sql"])
-    assert days[2:5] == ["", "3", "1"]
-    assert clean[2:5] == ["3", "2", "1"]
+    days = next(row for row in rows if row[0] == "dayscollect · files")
+    clean = next(row for row in rows if row[0] == "cleanprocess · sql")
+    assert days[1:6] == ["4", "3", "1", "", "filter ✓4 read = 3 out + 1 quarantined"]
+    assert clean[1:6] == ["3", "2", "1", "", "1:1 ✓3 days = 2 out + 1 quarantined"]
     assert ["clean", "between", "delay", "quarantined", "1"] in [row[:5] for row in rows]
     assert ["1", "type", "n", "n: x is no int64"] in rows
     assert ["word", "days.word"] in rows

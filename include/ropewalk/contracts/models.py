@@ -238,7 +238,10 @@ class Artifact(Answer):
 
 
 class Report(Answer):
-    """What a task says when it has succeeded; kept in the dataset store with its outputs."""
+    """What a task says when it has succeeded; kept in the dataset store with its outputs.
+
+    ``why`` tells what was new to the task: the parts of its key that are other than those of the task before.
+    """
 
     key: Key
     workflow: str
@@ -259,6 +262,7 @@ class Report(Answer):
     published: list[Published] = Field(default_factory=list)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
+    why: list[str] = Field(default_factory=list)
     started: datetime
     ended: datetime
 

@@ -243,6 +243,9 @@ def _remove(folder: Any) -> None:
 def summed(counts: Sequence[RowCounts]) -> RowCounts:
     """The rows of several tasks of one step together."""
     read = [one.read for one in counts if one.read is not None]
+    kinds = {
+        one.cardinality for one in counts
+    }  # a row of no rows, of each of many: the sum has no equation
     inputs_of_drops = dict.fromkeys(name for one in counts for name in one.dropped_of)
     return RowCounts(
         inputs=_totals(one.inputs for one in counts),
@@ -254,7 +257,7 @@ def summed(counts: Sequence[RowCounts]) -> RowCounts:
             name: _totals(one.dropped_of.get(name, {}) for one in counts)
             for name in inputs_of_drops
         },
-        cardinality=counts[0].cardinality,
+        cardinality="any" if "n:1" in kinds else counts[0].cardinality,
         of=counts[0].of,
     )
 

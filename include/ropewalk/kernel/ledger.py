@@ -27,6 +27,7 @@ from ropewalk.contracts.models import (
     TaskRequest,
     TaskStatus,
 )
+from ropewalk.contracts.reasons import reasons
 
 Row = dict[str, Any]
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it
@@ -111,6 +112,15 @@ WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %
 RETURNING key
 """
 
+PLACE = ("workflow", "step", "partition")
+BEFORE = """
+SELECT request FROM task
+WHERE workflow = %(workflow)s AND step = %(step)s
+    AND coalesce(partition, '') = coalesce(%(partition)s::text, '')
+    AND state = 'succeeded' AND key <> %(key)s
+ORDER BY ended_at DESC LIMIT 1
+"""
+
 
 class Ledger:
     """The tasks of one stage."""
@@ -166,6 +176,12 @@ class Ledger:
         if row is None:
             raise NotFoundError(f"this stage has no task {key}")
         return status_of(row)
+
+    async def why(self, row: Row) -> list[str]:
+        """Why a claimed task is not one that was done before."""
+        found = await self._maybe(BEFORE, {name: row[name] for name in ("key", *PLACE)})
+        before = TaskRequest.model_validate(found["request"]) if found else None
+        return reasons(TaskRequest.model_validate(row["request"]), before)
 
     async def cancel(self, key: str, asker: str) -> TaskStatus:
         """Cancel a task that has not ended, unless another than ``asker`` has asked for it since."""

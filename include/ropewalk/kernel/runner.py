@@ -122,6 +122,7 @@ class Attempt:
         self._renewed = time.monotonic()
         self._begun = time.monotonic()
         self._lost = False
+        self._why: list[str] = []
         self._scratch = runner.settings.scratch_dir / f"{self.key[:16]}-{self.number}"
 
     async def run(self) -> None:
@@ -134,6 +135,7 @@ class Attempt:
                 if self.row["lost"] > MOST_LOST:
                     self._outcome = _given_up(self.row["lost"])
                 else:
+                    await self._explain()
                     await self._watch()
             except (OSError, EOFError) as error:
                 bound.exception("fork.failed")
@@ -154,6 +156,11 @@ class Attempt:
         state = "failed" if isinstance(outcome, Problem) else "succeeded"
         ENDED.labels(stage, "lost" if self._lost else state).inc()
         bound.info("task.ended", state=state, lost=self._lost)
+
+    async def _explain(self) -> None:
+        """Find out what is new to the task; no reason is told while the ledger is away."""
+        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+            self._why = await self.ledger.why(self.row)
 
     def kill(self) -> None:
         """End the child and all that it started, at once: nothing of it is visible before it commits."""
@@ -187,7 +194,12 @@ class Attempt:
             await asyncio.to_thread(self._process.join)
 
     def _child(self, up: Connection, down: Connection, output: Connection) -> Any:
-        told = {**window_of(self.row), "attempt": self.number, "output": output}
+        told = {
+            **window_of(self.row),
+            "attempt": self.number,
+            "output": output,
+            "why": self._why,
+        }
         settings = self.settings.model_copy(update={"scratch_dir": self._scratch})
         self._scratch.mkdir(parents=True, exist_ok=True)
         body = json.dumps(self.row["request"])

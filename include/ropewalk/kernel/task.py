@@ -76,6 +76,7 @@ class Task:
     until: Scalar = None
     previous: str | None = None
     attempt: int = 1
+    why: list[str] = field(default_factory=list)
     tell: Tell = nobody
     show: Show = nobody
     fence: Fence = nobody
@@ -302,6 +303,7 @@ class Task:
             published=self.targets,
             artifacts=self.draft.artifacts,
             notes=self.notes,
+            why=self.why,
             started=self.started,
             ended=datetime.now(UTC),
         )

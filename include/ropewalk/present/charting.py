@@ -103,7 +103,7 @@ def escaped(name: str) -> str:
 def words(name: str) -> str:
     """A column's name as people write it."""
     text = name.replace("_", " ").strip()
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] if len(text) > 1 else text
 
 
 def spec(mark: dict[str, Any] | str, encoding: dict[str, Any], **more: Any) -> dict[str, Any]:

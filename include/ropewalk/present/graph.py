@@ -8,9 +8,9 @@ from typing import Any
 
 from ropewalk.present.story import Story
 
-WIDTH, HEIGHT = 168, 46  # of a box, in pixels
-ACROSS, DOWN, MARGIN = 62, 16, 8
-LETTERS = 19  # that a box has room for
+WIDTH, HEIGHT = 186, 46  # of a box, in pixels
+ACROSS, DOWN, MARGIN = 50, 16, 8
+LETTERS = 22  # that a box has room for
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Box:
     kind: str
     column: int
     row: float
+    width = WIDTH
+    height = HEIGHT
 
     @property
     def x(self) -> float:
@@ -128,7 +130,7 @@ def _place(
         start = (most - len(names)) / 2
         for index, name in enumerate(names):
             label, detail, kind = labels.get(name, (name, "", "outside"))
-            boxes[name] = Box(name, _short(label), _short(detail, 24), kind, column, start + index)
+            boxes[name] = Box(name, _short(label), _short(detail, 27), kind, column, start + index)
     return boxes
 
 

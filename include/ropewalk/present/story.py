@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ropewalk.contracts.accounts import Account, accounts
 from ropewalk.contracts.models import CheckResult, ColumnSource, Published, Report, Scalar
 
 if TYPE_CHECKING:
@@ -27,9 +27,14 @@ class Quarantine:
 class StepStory:
     """A step, as the page shows it."""
 
-    report: Report
+    account: Account
     reused: str | None
     quarantine: Quarantine | None = None
+
+    @property
+    def report(self) -> Report:
+        """What the step has said."""
+        return self.account.report
 
     @property
     def name(self) -> str:
@@ -40,11 +45,6 @@ class StepStory:
     def seconds(self) -> float:
         """How long it took."""
         return (self.report.ended - self.report.started).total_seconds()
-
-    @property
-    def rows_in(self) -> int:
-        """The rows of all its inputs."""
-        return sum(self.report.rows.inputs.values())
 
 
 @dataclass(frozen=True)
@@ -92,20 +92,13 @@ class Story:
 
 def story_of(task: Task) -> Story:
     """The story of all steps before the task's own."""
-    steps = {step.name: step for step in _steps(task)}
-    return Story(sorted(steps.values(), key=lambda step: (_depth(step.name, steps), step.name)))
+    return Story([_step(task, account) for account in accounts(task.reports())])
 
 
-def _depth(name: str, steps: Mapping[str, StepStory]) -> int:
-    """How many steps lie before a step, on the longest way to it."""
-    inputs = steps[name].report.rows.inputs
-    return max((_depth(source, steps) + 1 for source in inputs if source in steps), default=0)
-
-
-def _steps(task: Task) -> Iterator[StepStory]:
-    for report in task.reports().values():
-        reused = report.run if report.run != task.request.run.id else None
-        yield StepStory(report, reused, _quarantine(task, report))
+def _step(task: Task, account: Account) -> StepStory:
+    run = account.report.run
+    reused = run if run != task.request.run.id else None
+    return StepStory(account, reused, _quarantine(task, account.report))
 
 
 def _quarantine(task: Task, report: Report) -> Quarantine | None:

@@ -29,6 +29,7 @@ ROOT = "/reports"
 PAGE = "index.html"
 LATEST = "latest"
 MOST_RUNS = 400
+MOST_TICKS = 8
 DRAWN_AT_ONCE = 2
 PATIENCE = 30.0  # seconds for a picture
 
@@ -238,6 +239,7 @@ def _over_time(name: str, runs: list[Row]) -> dict[str, Any] | None:
     if len(latest) < 2:  # noqa: PLR2004 - one point is no line
         return None
     values = sorted(latest.values(), key=lambda point: str(point["when"]))
+    ticks = {"tickCount": min(len(values), MOST_TICKS)}
     spec = {
         "$schema": SCHEMA,
         "width": "container",
@@ -245,7 +247,13 @@ def _over_time(name: str, runs: list[Row]) -> dict[str, Any] | None:
         "data": {"values": values},
         "mark": {"type": "line", "point": len(values) < 100, "strokeWidth": 2},  # noqa: PLR2004
         "encoding": {
-            "x": {"field": "when", "type": "temporal", "title": None, "scale": {"type": "utc"}},
+            "x": {
+                "field": "when",
+                "type": "temporal",
+                "title": None,
+                "scale": {"type": "utc"},
+                "axis": ticks,
+            },
             "y": {
                 "field": "value",
                 "type": "quantitative",

@@ -11,7 +11,7 @@
       font: getComputedStyle(document.body).fontFamily,
       view: { stroke: null },
       axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: line, tickColor: line,
-              titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11, titlePadding: 8 },
+              titleFontWeight: 500, labelFontSize: 11, titleFontSize: 11, titlePadding: 8, labelFlush: false },
       legend: { labelColor: soft, titleColor: soft, titleFontWeight: 500, orient: "top" },
       text: { color: ink },
       mark: { color: colour("--accent") },

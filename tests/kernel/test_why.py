@@ -1,0 +1,110 @@
+"""What is done again and what is not, through real stages: and that either says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from ropewalk.contracts.models import DatasetRef, RunInfo, TaskStatus
+from ropewalk.testing.services import StageService, running
+from ropewalk.workflow import load, task_request
+from ropewalk.workflow.partitions import partition_on
+
+from tests.conftest import Postgres
+
+FILE = """
+title: Why
+start: 2013-01-01
+partition: day
+steps:
+  rows:
+    collect: files
+    with: {path: "data://rows.csv"}
+  clean:
+    process:
+      - sql: |
+          SELECT a, b FROM rows WHERE a > 0
+"""
+
+
+class Stages:
+    """Collect and process, one store, and a workflow that runs through them as under Airflow."""
+
+    def __init__(self, home: Path, collect: StageService, process: StageService) -> None:
+        self.home, self.services = home, {"collect": collect, "process": process}
+        self.file = home / "why.yaml"
+        self.file.write_text(FILE)
+        self.rows("a,b\n1,x\n2,y\n0,z\n")
+
+    def rows(self, text: str) -> None:
+        """What the source has from now on."""
+        (self.home / "rows.csv").write_text(text)
+
+    def sql(self, query: str) -> None:
+        """What the second step asks from now on."""
+        self.file.write_text(FILE.replace("SELECT a, b FROM rows WHERE a > 0", query))
+
+    def run(self, name: str, generation: str = "") -> dict[str, TaskStatus]:
+        """Both steps: how each stood when it was asked for, or when it had ended."""
+        workflow = load(self.file)
+        found: dict[str, TaskStatus] = {}
+        inputs: dict[str, DatasetRef] = {}
+        for step in workflow.order():
+            request = task_request(
+                workflow, step, run=RunInfo(id=name), partition=partition_on(workflow, date(2013, 1, 1)),
+                inputs=inputs, generation=generation,
+            )  # fmt: skip
+            service = self.services[step.stage]
+            status = service.submit(request)
+            found[step.name] = status if status.report else service.end(status.key)
+            report = found[step.name].report
+            assert report is not None, found[step.name].error
+            assert report.output is not None
+            inputs[step.name] = report.output
+        return found
+
+
+@pytest.fixture
+def stages(postgres: Postgres, tmp_path: Path) -> Iterator[Stages]:
+    """The stages, running."""
+    database = postgres.database()
+    env = {"ROPEWALK_ROOT_DATA": str(tmp_path)}
+    services = [StageService(name, database.stage(name), tmp_path, env) for name in ("collect", "process")]  # fmt: skip
+    with running(*services) as (collect, process):
+        yield Stages(tmp_path, collect, process)
+
+
+def test_what_is_done_again_says_why_and_what_is_not_says_from_where(stages: Stages) -> None:
+    first = stages.run("one")
+    assert [why(status) for status in first.values()] == [["first time for 2013-01-01"]] * 2
+
+    again = stages.run("two")
+    assert [status.reused for status in again.values()] == ["one", "one"]
+
+    cleared = stages.run("three", generation="three/1")
+    assert "cleared" in why(cleared["rows"])[0]
+    assert cleared["clean"].reused == "one"  # the rows are the same: nothing after them runs
+
+    stages.sql("SELECT a,\n            b -- the rest\n          FROM rows   WHERE a>0")
+    assert stages.run("four", generation="three/1")["clean"].reused == "one"
+
+    stages.rows("a,b\n2,y\n1,x\n0,z\n")
+    assert stages.run("five", generation="five/1")["clean"].reused == "one"  # in another order
+
+    stages.rows("a,b\n1,x\n2,other\n0,z\n")
+    changed = stages.run("six", generation="six/1")
+    assert why(changed["clean"]) == ["input rows has other rows"]
+
+    stages.sql("SELECT a, b FROM rows WHERE a >= 0")
+    asked = stages.run("seven", generation="six/1")
+    assert asked["rows"].reused == "six"
+    assert why(asked["clean"]) == ["option query of sql has changed"]
+
+
+def why(status: TaskStatus) -> list[str]:
+    """What the report says."""
+    assert status.report is not None
+    assert status.reused is None
+    return status.report.why
