@@ -93,7 +93,7 @@ MISTAKES = [
     (
         "a tab",
         "steps:\n\t a: 1\n",
-        "w.yaml:2:1: this is not YAML: found character '\\t' that cannot start any token while scanning for the next token",
+        "w.yaml:2:1: this is not YAML: found character that cannot start any token while scanning for the next token (indent with spaces, not with tabs)",
     ),
     ("no mapping", "- 1\n", "w.yaml:1:1: a workflow file is a mapping that has steps"),
     ("nothing at all", "", "w.yaml:1:1: a workflow file is a mapping that has steps"),
@@ -116,7 +116,7 @@ MISTAKES = [
     (
         "no SQL",
         FILE.replace("SELECT n FROM a", "SELEC n FROM a"),
-        "w.yaml:11:14: this is not SQL: Invalid expression / Unexpected token near 'FROM'",
+        "w.yaml:11:22: this is not SQL: Invalid expression / Unexpected token near 'FROM'",
     ),
     (
         "two statements",
@@ -288,7 +288,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
         ("SELECT * FROM a JOIN d USING (n)", ("a", "d")),
         ("WITH d AS (SELECT 1 AS n FROM a) SELECT * FROM d", ("a",)),
         ('SELECT * FROM "a" WHERE n IN (SELECT n FROM d)', ("a", "d")),
-        ("SELECT (SELECT max(n) FROM d) AS m FROM a", ("d", "a")),
+        ("SELECT (SELECT max(n) FROM d) AS n FROM a", ("d", "a")),
         ("SELECT * FROM a UNION ALL SELECT * FROM d", ("a", "d")),
     ],
 )  # fmt: skip

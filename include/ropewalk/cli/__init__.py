@@ -37,7 +37,7 @@ def check(files: Files) -> None:
         except WorkflowError as error:
             wrong += len(error.problems)
             for problem in error.problems:
-                problem.file = str(file)
+                problem.file = str(file.parent / (problem.file or file.name))
                 errors.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
         else:
             console.print(f"[green]✓[/] {file}: {len(workflow.steps)} steps", soft_wrap=True)

@@ -110,6 +110,17 @@ class ConfigError(RopewalkError):
     title, status, default_code = "Wrong configuration", 422, "config"
 
 
+class TextError(ConfigError):
+    """A text of code in an option is wrong at the character ``offset``.
+
+    ``where`` says so in words; ``plain`` is the detail without, for whoever knows the place in the file.
+    """
+
+    def __init__(self, detail: str, *, text: str, offset: int, where: str, **more: Any) -> None:
+        super().__init__(detail + where, **more)
+        self.text, self.offset, self.plain = text, offset, detail
+
+
 class ContractError(RopewalkError):
     """A request does not fit the contract."""
 

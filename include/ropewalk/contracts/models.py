@@ -73,11 +73,24 @@ class Use(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Written(Frozen):
+    """An option's code as it stands in a file from a line and column on, its further lines whole."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+
 class Origin(Frozen):
-    """Where in the workflow file the parts of a task stand: ``places["do/0"] = (line, column)``, from 1."""
+    """Where in the workflow file the parts of a task stand: ``places["do/0"] = (line, column)``, from 1.
+
+    ``texts["do/0/query"]`` is the code that the option ``query`` there was made of.
+    """
 
     file: str
     places: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    texts: dict[str, Written] = Field(default_factory=dict)
 
 
 class RunInfo(Frozen):

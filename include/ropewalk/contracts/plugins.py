@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ropewalk.contracts.columns import Columns, check_named
 from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.models import PluginInfo
 
@@ -49,19 +50,34 @@ class CheckOptions(PluginOptions):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plugin: the function each has, the stage that runs it, the package of the built-in ones."""
+    """A kind of plugin: the function each has, the stage that runs it, the package of the built-in ones.
+
+    ``compiler`` is the module whose ``forecast`` tells the columns of a step and whose ``canonical`` gives SQL one
+    form, where a step is a chain of such plugins.
+    """
 
     name: str
     verb: str
     stage: str
     package: str
+    compiler: str | None = None
+
+    def compiled(self) -> Any:
+        """The compiler's module."""
+        return importlib.import_module(str(self.compiler))
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("source", "read", "collect", "ropewalk.collect.sources"),
-        Kind("transform", "transform", "process", "ropewalk.process.transforms"),
+        Kind(
+            "transform",
+            "transform",
+            "process",
+            "ropewalk.process.transforms",
+            compiler="ropewalk.process.forecast",
+        ),
         Kind("check", "check", "process", "ropewalk.process.checks"),
         Kind("analysis", "analyze", "analyze", "ropewalk.analyze.analyses"),
         Kind("sink", "write", "store", "ropewalk.store.sinks"),
@@ -101,6 +117,18 @@ class Plugin:
         found: list[str] = getattr(self.module, "inputs", lambda _: [])(options)
         of: str | None = getattr(options, "of", None) if self.kind == "transform" else None
         return [of, *found] if of else found
+
+    def columns(self, options: Any, inputs: Mapping[str, Columns]) -> Columns:
+        """The columns that it gives, as far as they can be told before it runs.
+
+        ``inputs`` are those of what it reads. ConfigError where its options name a column that is not there.
+        """
+        named = set(self.inputs(options))
+        for name, columns in inputs.items():
+            if name not in named:
+                check_named(options, columns, name)
+        tell: Callable[..., Columns] = getattr(self.module, "columns", lambda *_: None)
+        return tell(options, inputs)
 
     @property
     def options(self) -> type[PluginOptions]:

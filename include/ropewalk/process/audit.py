@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sqlglot import exp
 
+from ropewalk.contracts.plugins import Plugin
 from ropewalk.process.chain import Used
 from ropewalk.process.lineage import used
 from ropewalk.process.relations import Check, Relation, Relations, Rule
@@ -97,15 +99,21 @@ def _ask(
     relations.named[step] = relations.this = whole
     for index, (plugin, options) in enumerate(checks):
         relations.at(f"checks/{index}")
-        check: Check = plugin.function(options, whole, relations)
-        if options.on_fail == "quarantine" and not (check.rules or check.key):
-            raise relations.place.error(
-                f"check {plugin.name} judges the whole result and can set no row aside",
-                code="quarantine",
-                hint="use on_fail: fail or warn",
-            )
+        check = ask(relations, whole, plugin, options)
         _try(relations, check, whole)
         yield Asked(plugin.name, options.on_fail, check)
+
+
+def ask(relations: Relations, whole: Relation, plugin: Plugin, options: Any) -> Check:
+    """What a check asks of a result; ConfigError where it can set no row aside and should."""
+    check: Check = plugin.function(options, whole, relations)
+    if options.on_fail == "quarantine" and not (check.rules or check.key):
+        raise relations.place.error(
+            f"check {plugin.name} judges the whole result and can set no row aside",
+            code="quarantine",
+            hint="use on_fail: fail or warn",
+        )
+    return check
 
 
 def _enter(relations: Relations, final: Relation) -> None:

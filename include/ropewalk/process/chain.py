@@ -14,7 +14,7 @@ from ropewalk.process.lineage import trace
 from ropewalk.process.relations import Computed, Filtered, Made, Relation, Relations, Result
 from ropewalk.process.sql import tables
 from ropewalk.process.steady import ROWS, steady
-from ropewalk.process.types import plain
+from ropewalk.process.types import arrow_schema, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +45,7 @@ class Call:
     plugin: str
     query: exp.Query
     made: Computed
+    schema: pa.Schema
     place: str
 
 
@@ -77,7 +78,7 @@ def compiled(relations: Relations, uses: Iterable[Used]) -> Chain:
     """The chain of these transforms over the inputs that have been entered."""
     steps = list(uses)
     chain = Chain(relations)
-    relations.this = _start(relations, steps)
+    relations.this = start(relations, steps)
     for index, (plugin, options) in enumerate(steps):
         relations.at(f"do/{index}")
         _add(chain, plugin, options)
@@ -90,7 +91,7 @@ def output(relation: Relation) -> exp.Query:
     return exp.select(*made).from_(relation.table)
 
 
-def _start(relations: Relations, steps: list[Used]) -> Relation | None:
+def start(relations: Relations, steps: list[Used]) -> Relation | None:
     """The input that the chain begins with; None where only ``of`` or SQL can say."""
     names = list(relations.named)
     if len(names) == 1:
@@ -104,7 +105,7 @@ def _start(relations: Relations, steps: list[Used]) -> Relation | None:
 
 def _add(chain: Chain, plugin: Plugin, options: Any) -> None:
     relations = chain.relations
-    subject = _subject(relations, plugin, options)
+    subject = subject_of(relations, plugin, options)
     made = plugin.function(options, subject, relations)
     if isinstance(made, Computed):
         relations.keep(replace(_called(chain, plugin, subject, made), cardinality="any"))
@@ -150,7 +151,8 @@ def joined(first: Cardinality, then: Cardinality) -> Cardinality:
     return then if first in STEADY else "any"
 
 
-def _subject(relations: Relations, plugin: Plugin, options: Any) -> Relation:
+def subject_of(relations: Relations, plugin: Plugin, options: Any) -> Relation:
+    """The relation that a transform applies to."""
     if options.of is not None:
         return relations.get(options.of)
     if relations.this is None and plugin.name != "sql":
@@ -180,8 +182,10 @@ def _defined(
 def _called(chain: Chain, plugin: Plugin, subject: Relation, made: Computed) -> Relation:
     relations = chain.relations
     name = relations.fresh(plugin.name)
-    chain.calls.append(Call(name, plugin.name, output(subject), made, relations.place.key))
-    relations.connection.register(name, made.schema.empty_table())
+    schema = arrow_schema(made.returns, relations)
+    place = relations.place.key
+    chain.calls.append(Call(name, plugin.name, output(subject), made, schema, place))
+    relations.connection.register(name, schema.empty_table())
     columns = relations.describe(exp.select(exp.Star()).from_(exp.table_(name, quoted=True)))
     every: frozenset[Any] = frozenset().union(*subject.sources.values())
     return Relation(name, subject.label, columns, dict.fromkeys(columns, every))

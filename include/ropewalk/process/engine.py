@@ -110,7 +110,7 @@ def _call(task: Task, relations: Relations, call: Call) -> None:
     text, parameters = relations.statement(call.query)
     with running():
         table = relations.connection.sql(text, params=parameters).to_arrow_table()
-    made = call.made.function(table)
+    made = call.made.function(table, call.schema)
     task.info(f"{call.name}: {table.num_rows} rows in, {made.num_rows} out")
     relations.connection.register(call.name, made)
 

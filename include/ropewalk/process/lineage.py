@@ -10,7 +10,8 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 from sqlglot.schema import MappingSchema
 
-from ropewalk.process.relations import DIALECT, Relation, Source, fold
+from ropewalk.contracts.columns import fold
+from ropewalk.process.relations import DIALECT, Relation, Source
 
 NOTHING: frozenset[Source] = frozenset()
 

@@ -5,48 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.errors import ConfigError, TextError
 from ropewalk.contracts.models import Origin
+from ropewalk.contracts.places import place_in
 
 
 @dataclass(frozen=True)
 class Place:
     """The options of one plugin; ``key`` is ``do/0`` or ``checks/1``, as in `Origin.places`.
 
-    Where the workflow file's places have ``do/0/query`` too, that is where the option's text begins.
+    Where the origin has the texts of its options (``do/0/query``), an error in one has its own line and column.
     """
 
     origin: Origin | None = None
     key: str = "do/0"
 
-    def error(self, detail: str, *, code: str, hint: str | None = None) -> ConfigError:
-        """An error in the options."""
-        return ConfigError(detail, code=code, hint=hint, **self._parts(self._of(self.key)))
+    def error(
+        self, detail: str, *, code: str, hint: str | None = None, field: str | None = None
+    ) -> ConfigError:
+        """An error in the options; ``field`` is the one of them, or what stands there."""
+        return ConfigError(detail, code=code, hint=hint, field=field, **self._plugin())
 
     def error_in(
         self, text: str, offset: int | None, detail: str, *, code: str, hint: str | None = None
     ) -> ConfigError:
-        """An error at a character of an option's SQL, where it is known; its detail says where in the SQL."""
+        """An error at a character of an option's SQL: where the file has it, or else where in the SQL it is."""
         if offset is None:
             return self.error(detail, code=code, hint=hint)
-        line = text.count("\n", 0, offset)
-        column = offset - (text.rfind("\n", 0, offset) + 1)
-        where = f" at line {line + 1}, column {column + 1} of the SQL" if "\n" in text else ""
-        return ConfigError(
-            detail + where, code=code, hint=hint, **self._parts(self._inside(text, line, column))
-        )
+        exact = self._exact(text, offset)
+        return TextError(
+            detail, text=text, offset=offset, where="" if exact else _within(text, offset),
+            code=code, hint=hint, **(exact or self._plugin()),
+        )  # fmt: skip
 
-    def _inside(self, text: str, line: int, column: int) -> tuple[int | None, int | None]:
-        exact, _ = begin = self._of(f"{self.key}/query")
-        if exact is not None:
-            return exact + line, None if begin[1] is None else begin[1] + column
-        first, at = self._of(self.key)
-        if first is None or "\n" not in text.rstrip():
-            return first, at
-        return first + 1 + line, None  # a block begins on the line after its plugin's name
+    def _exact(self, text: str, offset: int) -> dict[str, Any]:
+        """The place in the file, where one of the plugin's texts has it."""
+        for key, written in self.origin.texts.items() if self.origin else ():
+            found = place_in(written, text, offset) if key.startswith(f"{self.key}/") else None
+            if found:
+                return {"file": written.file, "line": found[0], "column": found[1]}
+        return {}
 
-    def _of(self, key: str) -> tuple[int | None, int | None]:
-        return self.origin.places.get(key, (None, None)) if self.origin else (None, None)
+    def _plugin(self) -> dict[str, Any]:
+        """The place of the plugin's options."""
+        if self.origin is None:
+            return {}
+        line, column = self.origin.places.get(self.key, (None, None))
+        return {"file": self.origin.file, "line": line, "column": column}
 
-    def _parts(self, at: tuple[int | None, int | None]) -> dict[str, Any]:
-        return {"file": self.origin.file, "line": at[0], "column": at[1]} if self.origin else {}
+
+def _within(text: str, offset: int) -> str:
+    """Where in a text of several lines a character is, in words."""
+    if "\n" not in text:
+        return ""
+    line = text.count("\n", 0, offset)
+    column = offset - (text.rfind("\n", 0, offset) + 1)
+    return f" at line {line + 1}, column {column + 1} of the SQL"

@@ -39,7 +39,7 @@ def plan(request: TaskRequest, schemas: Mapping[str, pa.Schema]) -> str:
 
 
 def _called(relations: Relations, call: Call) -> str:
-    columns = ", ".join(f"{field.name} {field.type}" for field in call.made.schema)
+    columns = ", ".join(f"{field.name} {field.type}" for field in call.schema)
     query = relations.whole(call.query).sql(DIALECT, pretty=True)
     return f"-- {call.name} is what a function makes of this: {columns}\n{query};\n"
 

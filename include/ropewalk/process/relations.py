@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from ropewalk.contracts.columns import fold
 from ropewalk.contracts.errors import nearest
 from ropewalk.contracts.models import Cardinality
 from ropewalk.process.place import Place
@@ -23,9 +24,24 @@ Source = tuple[str, str]
 """An input of the step, and a column of it."""
 
 
-def fold(name: str) -> str:
-    """A name as DuckDB compares it: the case of A to Z alone does not matter."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+class UnlistedError(Exception):
+    """Somebody wants all columns of a relation whose columns only the data can tell."""
+
+
+class Unlisted(Mapping[str, str]):
+    """The columns of a relation before its data is there: any that a user names may exist, and none can be listed."""
+
+    def __getitem__(self, name: str) -> str:
+        return "VARCHAR"
+
+    def __contains__(self, name: object) -> bool:
+        raise UnlistedError
+
+    def __iter__(self) -> Iterator[str]:
+        raise UnlistedError
+
+    def __len__(self) -> int:
+        raise UnlistedError
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Relation:
     ``name`` is what the compiled query selects from, ``label`` what the user calls it; ``columns`` are
     DuckDB's types by name; ``root`` is the one input that its rows come from, ``cardinality`` how, and ``drops``
     are the numbers of the transforms on the way that dropped some.
+    Before anything runs, ``columns`` may be `Unlisted`.
     """
 
     name: str
@@ -86,10 +103,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Computed:
-    """What is not a query: a function of the whole table, and the schema that it promises."""
+    """What is not a query: a function of the whole table, and the columns that it promises, with their types."""
 
-    function: Callable[[pa.Table], pa.Table]
-    schema: pa.Schema
+    function: Callable[[pa.Table, pa.Schema], pa.Table]
+    returns: Mapping[str, exp.DataType]
 
 
 Made = exp.Query | Filtered | Result | Computed
@@ -164,12 +181,15 @@ class Relations:
 
     def column(self, relation: Relation, name: str) -> str:
         """The column's own spelling; ConfigError with the nearest name where there is none."""
+        if isinstance(relation.columns, Unlisted):
+            return name
         found = relation.find(name)
         if found is None:
             raise self.place.error(
                 f"{relation.label} has no column {name!r}",
                 code="unknown_column",
                 hint=nearest(name, relation.columns),
+                field=name,
             )
         return found
 

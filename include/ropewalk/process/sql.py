@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import sqlglot
@@ -11,15 +12,18 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.optimizer.scope import traverse_scope
 
+from ropewalk.contracts.columns import fold
 from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.template import REFERENCE, bind, references
 from ropewalk.kernel.duck import BOUND_TYPES
+from ropewalk.process.names import ALWAYS
 from ropewalk.process.place import Place
-from ropewalk.process.relations import DIALECT, Relation, Relations
+from ropewalk.process.relations import DIALECT, Relation, Relations, Unlisted
 
 WRITES = (exp.DML, exp.DDL, exp.Into, exp.Command, exp.Copy, exp.Drop, exp.Pragma, exp.Set)
 TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries, exp.Values)
 FICKLE = (exp.Rand, exp.Randn, exp.Uuid)
+PARAMETER = re.compile(r"\$(partition|params|run)_(\w+)")
 REFUSED = frozenset(
     {"currval", "nextval", "getvariable", "current_setting", "setseed", "uuidv4", "uuidv7"}
     | {"getenv", "query", "query_table", "read_blob", "read_text", "glob"}
@@ -58,10 +62,21 @@ def expression(text: str, relation: Relation, relations: Relations) -> exp.Condi
     return inner
 
 
-def tables(text: str) -> list[str]:
+@lru_cache(maxsize=1000)
+def tables(text: str) -> tuple[str, ...]:
     """The inputs that a user's SELECT reads, in the order of its text; ConfigError where it is not allowed."""
     found = sorted(_outside_tables(_query(text, Place())), key=lambda table: _start(table) or 0)
-    return [name for name in dict.fromkeys(table.name for table in found) if name != "this"]
+    return tuple(name for name in dict.fromkeys(table.name for table in found) if name != "this")
+
+
+def canonical(text: str) -> str:
+    """A query without what does not change its meaning: white space, comments, the case of keywords."""
+    try:
+        (tree,) = _trees(_placed(text))
+    except (ConfigError, ParseError, TokenError, ValueError):
+        return text
+    written = tree.sql(DIALECT, comments=False) if isinstance(tree, exp.Query) else text
+    return PARAMETER.sub(r"{{ \1.\2 }}", written)
 
 
 def looks_like_select(text: str) -> bool:
@@ -77,13 +92,23 @@ def _query(text: str, place: Place) -> exp.Query:
             text, 0, "this is not a SELECT", code="not_a_select", hint="write one SELECT"
         )
     _refuse(query, text, place)
+    _spell_alike(query)
     return query
+
+
+def _spell_alike(query: exp.Query) -> None:
+    """Write each name of a common table expression as it is defined: sqlglot minds the case, DuckDB does not."""
+    defined = {fold(cte.alias): cte.alias for cte in query.find_all(exp.CTE)}
+    for table in query.find_all(exp.Table) if defined else ():
+        name = defined.get(fold(table.name), table.name)
+        if name != table.name and not table.args.get("db"):
+            table.this.set("this", name)
 
 
 def _parsed(text: str, place: Place) -> exp.Expr:
     placed = _placed(text)
     try:
-        statements = [one for one in sqlglot.parse(placed, dialect=DIALECT) if one is not None]
+        statements = _trees(placed)
     except ParseError as error:
         raise _not_sql(error, text, placed, place) from None
     except TokenError as error:
@@ -93,13 +118,21 @@ def _parsed(text: str, place: Place) -> exp.Expr:
         raise place.error_in(
             text, 0, "this is not one statement", code="not_a_select", hint="write one SELECT"
         )
-    return _typed(statements[0], text, place)
+    return _typed(statements[0].copy(), text, place)
+
+
+@lru_cache(maxsize=1000)
+def _trees(text: str) -> tuple[exp.Expr, ...]:
+    """The statements of a text; whoever changes one changes a copy."""
+    return tuple(one for one in sqlglot.parse(text, dialect=DIALECT) if one is not None)
 
 
 def _not_sql(error: ParseError, text: str, placed: str, place: Place) -> ConfigError:
     first = error.errors[0] if error.errors else {}
     word = str(first.get("highlight") or "")
     said = str(first.get("description") or error).rstrip(".")
+    if said.startswith("Required keyword"):  # told in the parser's own terms
+        said = "something is missing"
     near = f" near {word!r}" if word else ""
     offset = _offset(placed, first.get("line"), first.get("col"), word)
     return place.error_in(text, offset, f"this is not SQL: {said}{near}", code="sql_syntax")
@@ -206,6 +239,8 @@ def _own(column: exp.Column, relation: Relation, text: str, relations: Relations
     if column.table.lower() in {relation.label, relation.name, "this"}:
         column.set("table", None)
     first = column.parts[0]  # of a.b where a is a struct: a
+    if isinstance(relation.columns, Unlisted) or fold(first.name) in ALWAYS:
+        return
     found = relation.find(first.name)
     if found is None:
         raise relations.place.error_in(

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
 
-from ropewalk.process.relations import Relation, fold
+from ropewalk.contracts.columns import fold
+from ropewalk.process.relations import Relation
 
 ROWS = 5_000_000
 ADDING = (exp.Sum, exp.Avg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -59,7 +60,10 @@ def data_type(word: str, relations: Relations) -> exp.DataType:
     name = WORDS.get(word.strip().lower())
     if name is None and DECIMAL.fullmatch(word.strip()) is None:
         raise relations.place.error(
-            f"there is no type {word!r}", code="unknown_type", hint=nearest(word.lower(), WORDS)
+            f"there is no type {word!r}",
+            code="unknown_type",
+            hint=nearest(word.lower(), WORDS),
+            field=word,
         )
     try:
         return exp.DataType.build(name or word, dialect=DIALECT)
@@ -67,11 +71,10 @@ def data_type(word: str, relations: Relations) -> exp.DataType:
         raise relations.place.error(f"there is no type {word!r}", code="unknown_type") from None
 
 
-def arrow_schema(columns: dict[str, str], relations: Relations) -> pa.Schema:
-    """The Arrow schema of columns with types in an option's words."""
+def arrow_schema(columns: Mapping[str, exp.DataType], relations: Relations) -> pa.Schema:
+    """The Arrow schema of columns with these types."""
     made = [
-        exp.alias_(exp.cast(exp.null(), data_type(word, relations)), name, quoted=True)
-        for name, word in columns.items()
+        exp.alias_(exp.cast(exp.null(), kind), name, quoted=True) for name, kind in columns.items()
     ]
     text = exp.select(*made).limit(0).sql(DIALECT)
     return relations.connection.sql(text).to_arrow_table().schema

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ropewalk.contracts.errors import ConfigError, RopewalkError, nearest
+from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nearest
 from ropewalk.contracts.models import Scalar
+from ropewalk.workflow.columns import foretell
 from ropewalk.workflow.model import (
     After,
     Header,
@@ -22,7 +23,7 @@ from ropewalk.workflow.model import (
     WorkflowError,
 )
 from ropewalk.workflow.partitions import values_of, whole
-from ropewalk.workflow.steps import StepReader
+from ropewalk.workflow.steps import Read, StepReader
 from ropewalk.workflow.text import Path as Place
 from ropewalk.workflow.text import Text, read
 
@@ -63,12 +64,15 @@ class _Loader:
         self.text = text
         self.file = file
         self.problems: list[ConfigError] = []
+        self.reads: dict[str, dict[str, Read]] = {}
 
     def load(self) -> Workflow:
         header = self._header()
         steps = self._steps(header) if header else {}
         if header and not self.problems:
             self._edges(steps)
+        if header and not self.problems:
+            self._columns(header, steps)
         if self.problems or header is None:
             raise WorkflowError(
                 sorted(self.problems, key=lambda one: (one.line or 0, one.column or 0))
@@ -76,9 +80,11 @@ class _Loader:
         return Workflow(self.file.stem, self.file, header, _with_order(steps))
 
     def report(self, path: Place, error: RopewalkError) -> None:
-        """Note a mistake at the value where it stands."""
-        more = {"code": error.code, "hint": error.hint}
-        self.problems.append(self.text.error(path, error.detail, **more))
+        """Note a mistake at the value where it stands, or where it says itself that it does."""
+        found = self.text.error(path, error.detail, code=error.code, hint=error.hint)
+        if isinstance(error, TextError) and error.file is not None:
+            found.file, found.line, found.column = error.file, error.line, error.column
+        self.problems.append(found)
 
     def _header(self) -> Header | None:
         value = self.text.value
@@ -115,6 +121,7 @@ class _Loader:
     def _steps(self, header: Header) -> dict[str, Step]:
         reader = StepReader(self.text, self.file.parent, _samples(header, self.file), self.report)
         found = {name: reader.read(name, body) for name, body in header.steps.items()}
+        self.reads = reader.reads
         return {name: step for name, step in found.items() if step is not None}
 
     def _edges(self, steps: Mapping[str, Step]) -> None:
@@ -140,6 +147,24 @@ class _Loader:
             self.report(
                 ("steps", cycle[0]), ConfigError(f"the steps run in a circle: {text}", code="cycle")
             )
+
+    def _columns(self, header: Header, steps: Mapping[str, Step]) -> None:
+        """Refuse every column that is known not to be there."""
+        order = TopologicalSorter({step.name: step.needs for step in steps.values()}).static_order()
+        values = _samples(header, self.file)
+        foretell((steps[name] for name in order), self.reads, values, self._wrong_column)
+
+    def _wrong_column(self, step: Step, key: str, error: ConfigError) -> None:
+        part, _, index = key.partition("/")
+        word = step.stage if part == "do" else part
+        path: Place = ("steps", step.name, word, int(index))
+        if step.stage != "process":
+            path = ("steps", step.name, "with")
+            parts = (error.field or "").split(".")
+            path = (*path, *(int(one) if one.isdigit() else one for one in parts))
+        elif error.field:
+            path = self.text.find(path, error.field)
+        self.report(path, error)
 
     def _unknown_input(self, step: Step, need: str, steps: Mapping[str, Step]) -> None:
         others = [name for name in steps if name != step.name]

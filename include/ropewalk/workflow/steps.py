@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Any
 
-from ropewalk.contracts.errors import ConfigError, RopewalkError, nearest
-from ropewalk.contracts.models import Origin, Scalar, Use
-from ropewalk.contracts.plugins import STAGE_KIND, Plugin, plugin
+from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nearest
+from ropewalk.contracts.models import Origin, Scalar, Use, Written
+from ropewalk.contracts.places import place_in
+from ropewalk.contracts.plugins import KINDS, STAGE_KIND, Plugin, plugin
 from ropewalk.contracts.template import references, render_options, sql_fields
-from ropewalk.workflow import sql
 from ropewalk.workflow.model import Step, duration
 from ropewalk.workflow.text import Path, Text
 
 STAGES = tuple(STAGE_KIND)
 KEYS = ("with", "from", "checks", "max_quarantined", "timeout", "description")
 Report = Callable[[Path, RopewalkError], None]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A plugin as a file uses it: its options as they are written, and read with sample values."""
+
+    plugin: Plugin
+    written: Mapping[str, Any]
+    options: Any
+
+
+@dataclass
+class _Places:
+    """Where the parts of a step stand, `Origin.places` and `Origin.texts` to be; and what stands there."""
+
+    plugins: dict[str, tuple[int, int]] = field(default_factory=dict)
+    texts: dict[str, Written] = field(default_factory=dict)
+    reads: dict[str, Read] = field(default_factory=dict)
 
 
 class StepReader:
@@ -30,6 +49,7 @@ class StepReader:
         self.folder = folder
         self.values = values
         self.report = report
+        self.reads: dict[str, dict[str, Read]] = {}
 
     def read(self, name: str, body: Mapping[str, Any]) -> Step | None:
         """The step, or None where it is too wrong to be one."""
@@ -38,7 +58,7 @@ class StepReader:
         if word is None:
             return None
         self._known_keys(path, body, word)
-        places: dict[str, tuple[int, int]] = {}
+        places = _Places()
         do, needs = self._plugins(path, body, word, places)
         if "checks" in body and word != "process":
             self.report(
@@ -46,6 +66,7 @@ class StepReader:
                 ConfigError("checks stand after a process step only", code="checks"),
             )
         checks, checked = self._checks(path, body, places)
+        self.reads[name] = places.reads
         named = self._from(path, body)
         return Step(
             name=name,
@@ -56,7 +77,7 @@ class StepReader:
             max_quarantined=self._limit(path, body),
             timeout=self._timeout(path, body),
             description=str(body.get("description") or ""),
-            origin=Origin(file=self.text.file, places=places),
+            origin=Origin(file=self.text.file, places=places.plugins, texts=places.texts),
         )
 
     def _stage_word(self, path: Path, body: Mapping[str, Any]) -> str | None:
@@ -85,7 +106,7 @@ class StepReader:
                 self.report((*path, key), error)
 
     def _plugins(
-        self, path: Path, body: Mapping[str, Any], word: str, places: dict[str, tuple[int, int]]
+        self, path: Path, body: Mapping[str, Any], word: str, places: _Places
     ) -> tuple[list[Use], list[str]]:
         if word != "process":
             options = body.get("with") or {}
@@ -108,7 +129,7 @@ class StepReader:
         return self._list("transform", (*path, word), body[word], places, "do")
 
     def _checks(
-        self, path: Path, body: Mapping[str, Any], places: dict[str, tuple[int, int]]
+        self, path: Path, body: Mapping[str, Any], places: _Places
     ) -> tuple[list[Use], list[str]]:
         items = body.get("checks") or []
         if not isinstance(items, list):
@@ -120,7 +141,7 @@ class StepReader:
         return self._list("check", (*path, "checks"), items, places, "checks")
 
     def _list(
-        self, kind: str, path: Path, items: list[Any], places: dict[str, tuple[int, int]], mark: str
+        self, kind: str, path: Path, items: list[Any], places: _Places, mark: str
     ) -> tuple[list[Use], list[str]]:
         uses: list[Use] = []
         needs: list[str] = []
@@ -149,11 +170,11 @@ class StepReader:
         name: Any,
         path: Path,
         options: Any,
-        places: dict[str, tuple[int, int]],
+        places: _Places,
         mark: str,
     ) -> tuple[Use, list[str]] | None:
         """A plugin with its options, checked against its model; and the steps that they name."""
-        places[mark] = self.text.places.get(path, self.text.places.get(name_path, (1, 1)))
+        places.plugins[mark] = self.text.places.get(path, self.text.places.get(name_path, (1, 1)))
         if not isinstance(name, str):
             self.report(name_path, ConfigError(f"a {kind} is named by a word, not {name!r}"))
             return None
@@ -163,21 +184,39 @@ class StepReader:
             self.report(name_path, error)
             return None
         try:
-            mapping = self._with_files(found, found.mapping(options))
+            mapping = found.mapping(options)
+            texts = dict(self._texts(found, path, mapping))
+            mapping = self._with_files(found, mapping, texts)
             self._known_references(mapping)
             parsed = found.parse(render_options(found.options, mapping, self.values))
             needs = found.inputs(parsed)
         except ConfigError as error:
-            self.report(self._at(path, error.field), error)
+            self.report(self._at(path, error.field), _placed(error, texts))
             return None
-        return Use(
-            plugin=name, version=found.version, options=_canonical(found, kind, mapping)
-        ), needs
+        places.texts |= {f"{mark}/{name}": text for name, text in texts.items()}
+        places.reads[mark] = Read(found, mapping, parsed)
+        options = _canonical(found, kind, mapping)
+        return Use(plugin=name, version=found.version, options=options), needs
 
-    def _with_files(self, found: Plugin, mapping: dict[str, Any]) -> dict[str, Any]:
+    def _texts(
+        self, found: Plugin, path: Path, mapping: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Written]]:
+        """The code in the options as it stands in the file, by its option: ``query``, ``columns/mean``."""
+        for name in sql_fields(found.options) & mapping.keys():
+            value = mapping[name]
+            inner = [(name, key) for key in value] if isinstance(value, Mapping) else [(name,)]
+            for parts in inner:
+                short = path if (*path, *parts) not in self.text.spans else (*path, *parts)
+                written = self.text.written(short)
+                if written is not None:
+                    yield "/".join(parts), written
+
+    def _with_files(
+        self, found: Plugin, mapping: dict[str, Any], texts: dict[str, Written]
+    ) -> dict[str, Any]:
         """Texts of code that stand in files beside the workflow: ``sql: {file: sql/a.sql}``."""
-        field = found.options.shorthand
-        if "file" not in mapping or "file" in found.options.model_fields or field is None:
+        name = found.options.shorthand
+        if "file" not in mapping or "file" in found.options.model_fields or name is None:
             return mapping
         inside = (self.folder / str(mapping["file"])).resolve()
         if not inside.is_relative_to(self.folder.resolve()):
@@ -191,8 +230,14 @@ class StepReader:
             raise ConfigError(
                 f"there is no file {mapping['file']!r} beside the workflow", field="file", hint=near
             )
-        rest = {key: value for key, value in mapping.items() if key != "file"}
-        return {**rest, field: inside.read_text(encoding="utf-8")}
+        try:
+            text = inside.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the file {mapping['file']!r} cannot be read: {error}", field="file"
+            ) from None
+        texts[name] = Written(file=str(mapping["file"]), line=1, column=1, text=text)
+        return {**{key: value for key, value in mapping.items() if key != "file"}, name: text}
 
     def _known_references(self, mapping: Mapping[str, Any]) -> None:
         for name in references(mapping):
@@ -243,12 +288,24 @@ class StepReader:
         return found
 
 
+def _placed(error: ConfigError, texts: Mapping[str, Written]) -> ConfigError:
+    """The error with the place in the file of the code that it is about, where it is about code."""
+    if not isinstance(error, TextError):
+        return error
+    for written in texts.values():
+        at = place_in(written, error.text, error.offset)
+        if at is not None:
+            error.file, (error.line, error.column) = written.file, at
+            error.detail = error.plain
+    return error
+
+
 def _canonical(found: Plugin, kind: str, mapping: dict[str, Any]) -> dict[str, Any]:
     """Options whose SQL is written in one way, so that white space is no reason to work again."""
     if kind not in {"transform", "check"}:
         return mapping
-    marked = sql_fields(found.options)
+    marked, compiler = sql_fields(found.options), KINDS["transform"].compiled()
     return {
-        key: sql.canonical(value) if key in marked and isinstance(value, str) else value
+        key: compiler.canonical(value) if key in marked and isinstance(value, str) else value
         for key, value in mapping.items()
     }

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.models import Written
 
 Path = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
+FAST_BYTES = 16_384  # whatever they hold, libyaml has the stack for it
 MAX_NODES = 20_000  # aliases counted as often as they are used
 MAX_DEPTH = 40
 MERGE = "tag:yaml.org,2002:merge"
@@ -20,11 +22,16 @@ MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass
 class Text:
-    """A file's values, and the place of each by its path: ``places[("steps", "a")] == (4, 3)``."""
+    """A file's values, and the place of each by its path: ``places[("steps", "a")] == (4, 3)``.
+
+    ``spans`` are where the source has each word or text, from one character to before another.
+    """
 
     file: str
+    source: str = ""
     value: Any = None
     places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    spans: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def error(self, path: Path, detail: str, **more: Any) -> ConfigError:
         """An error at a value, or at the nearest one around it that stands in the file."""
@@ -33,18 +40,38 @@ class Text:
         line, column = self.places.get(path, (1, 1))
         return ConfigError(detail, file=self.file, line=line, column=column, **more)
 
+    def written(self, path: Path) -> Written | None:
+        """A text as it stands in the file."""
+        if path not in self.spans:
+            return None
+        start, end = self.spans[path]
+        line = self.source.count("\n", 0, start) + 1
+        column = start - self.source.rfind("\n", 0, start)
+        return Written(file=self.file, line=line, column=column, text=self.source[start:end])
+
+    def find(self, path: Path, word: str) -> Path:
+        """Where a word stands as a value or a key, at a path or somewhere in it; the path, where it does not."""
+        inside = (one for one in self.places if one[: len(path)] == path)
+        return next((one for one in inside if self._is(one, word)), path)
+
+    def _is(self, path: Path, word: str) -> bool:
+        if path and path[-1] == word:
+            return True
+        start, end = self.spans.get(path, (0, 0))
+        return self.source[start:end].strip("'\"") == word
+
 
 def read(file: str, text: str) -> Text:
     """The values of a YAML text; ConfigError where it is not one that a workflow may be."""
     if len(text) > MAX_BYTES:
         raise ConfigError(f"a workflow file may have {MAX_BYTES} characters", file=file)
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_Fast if len(text) <= FAST_BYTES else _Loader)
     except yaml.MarkedYAMLError as error:
-        raise _syntax(file, error) from None
+        raise _syntax(file, text, error) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"this is not YAML: {error}", file=file, line=1) from None
-    found = Text(file)
+    found = Text(file, text)
     if node is not None:
         found.value = _Builder(found).build(node, ())
     return found
@@ -54,7 +81,11 @@ class _Loader(yaml.SafeLoader):
     """YAML as its readers think of it: ``no`` is a word, ``2013-01-01`` a text, ``010`` a text too."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+class _Fast(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same by libyaml, in a seventh of the time; what nests too deep crashes it."""
+
+
+_Loader.yaml_implicit_resolvers = _Fast.yaml_implicit_resolvers = {}
 for tag, pattern, first in (
     ("bool", r"^(?:true|True|false|False)$", "tTfF"),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
@@ -111,6 +142,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind == "str":
+            self.text.spans.setdefault(path, (node.start_mark.index, node.end_mark.index))
             return str(node.value)
         if kind in {"bool", "null"}:
             return {"t": True, "f": False}.get(str(node.value)[:1].lower())
@@ -123,10 +155,12 @@ def _place(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _syntax(file: str, error: yaml.MarkedYAMLError) -> ConfigError:
+def _syntax(file: str, text: str, error: yaml.MarkedYAMLError) -> ConfigError:
     mark = error.problem_mark or error.context_mark
+    tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     detail = "this is not YAML: " + " ".join(
         part for part in (error.problem, error.context) if part
     )
-    return ConfigError(detail, code="syntax", file=file, line=line, column=column)
+    hint = "indent with spaces, not with tabs" if tab else None
+    return ConfigError(detail, code="syntax", hint=hint, file=file, line=line, column=column)

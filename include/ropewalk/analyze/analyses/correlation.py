@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -19,10 +20,15 @@ class Options(PluginOptions):
 
     shorthand: ClassVar[str | None] = "columns"
 
-    columns: list[str] | None = Field(
+    columns: list[ColumnName] | None = Field(
         None, min_length=2, description="all numbers, where it is not given"
     )
     method: Literal["pearson", "spearman"] = "pearson"
+
+
+def columns(_: Options, __: object) -> Columns:
+    """The columns of a pair."""
+    return ("a", "b", "r", "n", "p")
 
 
 def analyze(options: Options, task: Task) -> pa.Table:

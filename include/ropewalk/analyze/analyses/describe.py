@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ class Options(PluginOptions):
 
     shorthand: ClassVar[str | None] = "columns"
 
-    columns: list[str] | None = Field(None, description="all, where it is not given")
+    columns: list[ColumnName] | None = Field(None, description="all, where it is not given")
+
+
+def columns(_: Options, __: object) -> Columns:
+    """What is told of a column."""
+    counts, spread = ("rows", "nulls", "distinct_approx"), ("mean", "std", "q1", "median", "q3")
+    return ("column", "type", *counts, "min", "max", *spread, "top")
 
 
 def analyze(options: Options, task: Task) -> pa.Table:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ class Options(PluginOptions):
 
     model: str = Field(description="the step that trained the model")
     column: str = Field("prediction", description="the name of the new column")
-    keep: list[str] | None = Field(
+    keep: list[ColumnName] | None = Field(
         None, description="the columns that stay; all, where it is not given"
     )
 
@@ -27,6 +29,13 @@ class Options(PluginOptions):
 def inputs(options: Options) -> list[str]:
     """The step of the model."""
     return [options.model]
+
+
+def columns(options: Options, inputs: Mapping[str, Columns]) -> Columns:
+    """Those that stay, and the prediction."""
+    data = next((found for name, found in inputs.items() if name != options.model), None)
+    kept = data if options.keep is None else tuple(options.keep)
+    return None if kept is None else (*kept, options.column)
 
 
 def analyze(options: Options, task: Task) -> pa.RecordBatchReader:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class Options(PluginOptions):
     """What is to be explained, and by what."""
 
-    target: str = Field(description="the column to explain")
-    features: list[str] = Field(
+    target: ColumnName = Field(description="the column to explain")
+    features: list[ColumnName] = Field(
         min_length=1, description="the columns to explain it by; texts count as categories"
     )
     intercept: bool = True
@@ -26,6 +27,11 @@ class Options(PluginOptions):
     errors: Literal["classic", "robust"] = Field(
         "classic", description="robust: HC1, for unequal variances"
     )
+
+
+def columns(_: Options, __: object) -> Columns:
+    """What is told of a term."""
+    return ("term", "estimate", "std_error", "t", "p", "ci_low", "ci_high")
 
 
 def analyze(options: Options, task: Task) -> pa.Table:

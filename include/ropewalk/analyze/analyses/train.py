@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 class Options(PluginOptions):
     """What is to be learnt, from what, and how."""
 
-    target: str
-    features: list[str] = Field(min_length=1, description="columns; texts count as categories")
+    target: ColumnName
+    features: list[ColumnName] = Field(
+        min_length=1, description="columns; texts count as categories"
+    )
     estimator: Literal[
         "linear_regression", "ridge", "random_forest_regressor", "gradient_boosting_regressor",
         "logistic_regression", "random_forest_classifier", "gradient_boosting_classifier",
@@ -35,6 +38,12 @@ class Options(PluginOptions):
         ge=10,
         description="a sample of so many rows is learnt from, where there are more",
     )
+
+
+def columns(_: Options, __: object) -> Columns:
+    """The model, and what is told of it."""
+    data = ("rows", "training_fingerprint", "metrics")
+    return ("estimator", "target", "features", *data, "model")
 
 
 def analyze(options: Options, task: Task) -> pa.Table:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.plugins import PluginOptions
 from ropewalk.contracts.template import SqlText
 
@@ -48,6 +49,11 @@ class Options(PluginOptions):
         None, description="the sheet of an Excel file; the first, where it is not given"
     )
     missing: Literal["error", "empty"] = Field("error", description="what no file at all means")
+
+
+def columns(options: Options, _: object) -> Columns:
+    """Those of ``select``; without it, whatever the files have."""
+    return tuple(options.select) if options.select is not None else None
 
 
 def read(options: Options, task: Task) -> pa.RecordBatchReader:

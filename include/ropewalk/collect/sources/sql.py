@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ropewalk.contracts.columns import Columns, fold, unknown_column
 from ropewalk.contracts.plugins import PluginOptions
-from ropewalk.contracts.template import SqlText
+from ropewalk.contracts.template import REFERENCE, SqlText
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlglot import exp
 
     from ropewalk.kernel.task import Task
 
@@ -42,6 +44,39 @@ class Options(PluginOptions):
         if (self.query is None) == (self.table is None):
             raise ValueError("give a query or a table")
         return self
+
+
+def columns(options: Options, _: object) -> Columns:
+    """Those that the query names; ConfigError where the other options name one that it does not."""
+    found = given(options.query) if options.query is not None else None
+    wanted = {f"columns.{name}": name for name in options.columns}
+    if options.cursor is not None:
+        wanted["cursor.column"] = options.cursor.column
+    for field, name in wanted.items() if found is not None else ():
+        if fold(name) not in {fold(one) for one in found or ()}:
+            raise unknown_column(name, found or (), "the query", field=field)
+    return found
+
+
+def given(query: str) -> Columns:
+    """The columns that a query of any dialect names, each by itself; None where that cannot be told."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        found = sqlglot.parse_one(REFERENCE.sub("NULL", query))
+    except SqlglotError:
+        return None
+    if not isinstance(found, exp.Query) or not all(map(_is_named, found.selects)):
+        return None
+    return tuple(found.named_selects) or None
+
+
+def _is_named(item: exp.Expr) -> bool:
+    from sqlglot import exp
+
+    return isinstance(item, exp.Alias) or (isinstance(item, exp.Column) and not item.is_star)
 
 
 def read(options: Options, task: Task) -> pa.RecordBatchReader:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.present.charting import (
     Aggregate,
     ChartOptions,
@@ -25,9 +26,11 @@ FEW = 6  # labels that stand beside each other
 class Options(ChartOptions):
     """Which categories and which value."""
 
-    x: str = Field(description="the categories")
-    y: str | None = Field(None, description="the value; the number of rows, where it is not given")
-    color: str | None = Field(None, description="parts of each bar")
+    x: ColumnName = Field(description="the categories")
+    y: ColumnName | None = Field(
+        None, description="the value; the number of rows, where it is not given"
+    )
+    color: ColumnName | None = Field(None, description="parts of each bar")
     aggregate: Aggregate | None = Field(
         None, description="how rows of one category become one value"
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.present.charting import (
     Aggregate,
     ChartOptions,
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """Which categories, and which value."""
 
-    x: str
-    y: str
-    color: str | None = Field(
+    x: ColumnName
+    y: ColumnName
+    color: ColumnName | None = Field(
         None, description="the value; the number of rows, where it is not given"
     )
     aggregate: Aggregate | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.present.charting import ChartOptions, Drawing, columns, spec, words
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """Of which column, in how many bins."""
 
-    x: str
+    x: ColumnName
     bins: int = Field(40, ge=2, le=500)
     low: float | None = Field(
         None, description="where the first bin begins; what is lower is counted in it"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.present.charting import (
     Aggregate,
     ChartOptions,
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """Along what, which value, and one line for each of what."""
 
-    x: str
-    y: str | None = Field(None, description="the value; the number of rows, where it is not given")
-    color: str | None = Field(None, description="one line for each of its values")
+    x: ColumnName
+    y: ColumnName | None = Field(
+        None, description="the value; the number of rows, where it is not given"
+    )
+    color: ColumnName | None = Field(None, description="one line for each of its values")
     aggregate: Aggregate | None = None
     points: bool = Field(default=True, description="whether each value is marked")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import MetricFormat
 from ropewalk.present.charting import Aggregate, ChartOptions, Drawing, columns, words
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """Which value, and how it is written."""
 
-    value: str | None = Field(
+    value: ColumnName | None = Field(
         None, description="the column; the number of rows, where it is not given"
     )
     aggregate: Aggregate = "sum"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.present.charting import MOST_ROWS, ChartOptions, Drawing, channel, columns, spec
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """What against what."""
 
-    x: str
-    y: str
-    color: str | None = None
-    size: str | None = None
+    x: ColumnName
+    y: ColumnName
+    color: ColumnName | None = None
+    size: ColumnName | None = None
     sample: int = Field(
         2_000, ge=1, le=MOST_ROWS, description="so many points at most, taken evenly"
     )

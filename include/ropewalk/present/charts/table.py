@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName, SortedBy
 from ropewalk.present.charting import ChartOptions, Drawing, columns
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 class Options(ChartOptions):
     """Which columns, and how many rows."""
 
-    columns: list[str] | None = None
+    columns: list[ColumnName] | None = None
     rows: int = Field(100, ge=1, le=2_000, description="the first so many rows")
-    sort: str | None = Field(None, description="a column to sort by; -column for the largest first")
+    sort: SortedBy | None = Field(
+        None, description="a column to sort by; -column for the largest first"
+    )
 
 
 def draw(options: Options, table: pa.Table) -> Drawing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import Columns, check_named
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.plugins import PluginOptions, plugin
 
@@ -26,6 +28,17 @@ class Options(PluginOptions):
 def inputs(options: Options) -> list[str]:
     """The steps whose data the charts show; ConfigError for a chart that is none."""
     return [drawn.of for _, drawn in chart_options(options)]
+
+
+def columns(options: Options, inputs: Mapping[str, Columns]) -> Columns:
+    """None: a page gives no data. ConfigError where a chart names a column that its step does not have."""
+    for number, (kind, drawn) in enumerate(chart_options(options)):
+        try:
+            check_named(drawn, inputs.get(drawn.of), drawn.of)
+        except ConfigError as error:
+            error.field = f"charts.{number}.{kind}.{error.field}"
+            raise
+    return None
 
 
 def chart_options(options: Options) -> list[tuple[str, Any]]:

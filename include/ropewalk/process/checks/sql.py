@@ -29,7 +29,7 @@ class Options(CheckOptions):
 
 def inputs(options: Options) -> list[str]:
     """The steps that a SELECT reads besides the one whose result it judges."""
-    return tables(options.query) if looks_like_select(options.query) else []
+    return list(tables(options.query)) if looks_like_select(options.query) else []
 
 
 def check(options: Options, this: Relation, relations: Relations) -> Check:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 from sqlglot import exp
 
+from ropewalk.contracts.columns import fold
 from ropewalk.contracts.plugins import TransformOptions
 from ropewalk.process.relations import Filtered, Relation, Relations
 
@@ -59,7 +60,8 @@ def _taken(
 ) -> list[str]:
     given = relations.columns(other, options.columns)
     taken = given or [name for name in other.columns if name not in keys]
-    doubled = next((name for name in taken if this.find(name)), None)
+    own = {fold(name) for name in this.columns}
+    doubled = next((name for name in taken if fold(name) in own), None)
     if doubled is not None:
         raise relations.place.error(
             f"both {this.label} and {other.label} have a column {doubled!r}",

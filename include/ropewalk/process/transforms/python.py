@@ -9,7 +9,7 @@ from pydantic import Field
 from ropewalk.contracts.plugins import TransformOptions
 from ropewalk.contracts.template import Sql
 from ropewalk.process.relations import Computed, Relation, Relations
-from ropewalk.process.types import arrow_schema
+from ropewalk.process.types import data_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +31,11 @@ class Options(TransformOptions):
 
 def transform(options: Options, this: Relation, relations: Relations) -> Computed:  # noqa: ARG001
     """What the function makes of the rows."""
-    schema = arrow_schema(options.returns, relations)
+    returns = {name: data_type(word, relations) for name, word in options.returns.items()}
 
-    def call(table: pa.Table) -> pa.Table:
+    def call(table: pa.Table, schema: pa.Schema) -> pa.Table:
         from ropewalk.process.python import call as run
 
         return run(options.code, table, schema, engine=options.engine, args=options.args)
 
-    return Computed(call, schema)
+    return Computed(call, returns)

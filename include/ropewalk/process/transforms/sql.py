@@ -21,7 +21,7 @@ class Options(TransformOptions):
 
 def inputs(options: Options) -> list[str]:
     """The steps that the query reads."""
-    return tables(options.query)
+    return list(tables(options.query))
 
 
 def transform(options: Options, this: Relation, relations: Relations) -> Result:  # noqa: ARG001

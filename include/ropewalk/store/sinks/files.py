@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Options(PluginOptions):
     path: str = Field(description="a folder in a root, data://published; each input has one in it")
     format: Literal["parquet", "csv", "arrow"] = "parquet"
     mode: Literal["append", "replace_partition", "replace"] = "replace_partition"
-    by: list[str] = Field(
+    by: list[ColumnName] = Field(
         default_factory=list, description="columns that become folders: origin=EWR/"
     )
 

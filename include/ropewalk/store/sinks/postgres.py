@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from ropewalk.contracts.columns import ColumnName
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Options(PluginOptions):
     tables: dict[str, str] = Field(
         default_factory=dict, description="other names than the steps': {step: table}"
     )
-    key: list[str] = Field(
+    key: list[ColumnName] = Field(
         default_factory=list, description="of upsert: the columns that tell rows apart"
     )
     columns: Literal["evolve", "freeze"] = Field(
