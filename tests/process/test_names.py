@@ -136,6 +136,7 @@ SELECT map_extract(m, 'x') AS e, m['x'] AS f FROM t
 SELECT a.x FROM (SELECT s AS a FROM t)
 SELECT c.x FROM (SELECT s AS c, 1 AS d FROM t) AS c
 SELECT * FROM t WHERE a IN (SELECT a FROM t UNION SELECT k FROM u)
+SELECT * REPLACE (1 AS k) FROM t AS p JOIN t AS j ON p.k = j.k
 WITH unused AS (SELECT nope FROM t) SELECT a FROM t
 """.strip().splitlines()
 

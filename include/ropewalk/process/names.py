@@ -294,6 +294,8 @@ def _starred(star: exp.Expr, columns: Columns) -> Columns:
     """The columns that a star gives, with its EXCLUDE; a RENAME or a pattern is DuckDB's to tell."""
     if columns is None or star.args.get("rename"):
         return None
+    if star.args.get("replace") and _distinct(columns) is None:
+        return None  # of two of a name, one is gone
     excluded = {fold(one.name) for one in star.args.get("except_") or ()}
     return tuple(name for name in columns if fold(name) not in excluded)
 
