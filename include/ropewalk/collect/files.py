@@ -16,7 +16,6 @@ import pyarrow as pa
 from ropewalk.collect import csv, json
 from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import infer, nulled, type_of
-from ropewalk.collect.where import where
 from ropewalk.contracts.errors import ConfigError, DataError, RopewalkError, nearest
 from ropewalk.kernel.roots import Root, locate
 
@@ -34,7 +33,7 @@ Types = Mapping[str, pa.DataType]
 
 
 def read_files(options: Options, task: Task) -> pa.RecordBatchReader:
-    """The rows of all files that the options name, filtered."""
+    """The rows of all files that the options name, whether they are wanted or not."""
     if options.encoding.lower().replace("_", "-") not in {"utf-8", "utf8"}:
         _known_encoding(options.encoding)
     task.took(0)
@@ -43,8 +42,7 @@ def read_files(options: Options, task: Task) -> pa.RecordBatchReader:
     first = next(batches, None)
     schema = first.schema if first is not None else files.schema()
     every = _chain(first, batches)
-    reader = pa.RecordBatchReader.from_batches(schema, every)
-    return where(reader, options.where, task) if options.where else reader
+    return pa.RecordBatchReader.from_batches(schema, every)
 
 
 class _Files:

@@ -19,7 +19,13 @@ from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.json import Records, records_of
 from ropewalk.collect.outside import guard, origin
-from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.errors import (
+    ConfigError,
+    DataError,
+    FatalError,
+    RetryableError,
+    nearest,
+)
 from ropewalk.kernel.settings import Connection
 
 if TYPE_CHECKING:
@@ -94,6 +100,7 @@ class _Reader:
             refuse(self.task, self.options.path, records.refused)
             records.refused = []
             highest = self._highest(table, highest)
+            table = self._selected(table)
             for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]:
                 if not batch.num_columns:
                     continue
@@ -105,8 +112,25 @@ class _Reader:
                 }
                 yield typed(self.task, batch, kinds, self.options.path, lines)
         if records.schema is None:
-            yield pa.RecordBatch.from_pylist([], pa.schema(list(self.types.items())))
+            empty = pa.schema(list(self.types.items())).empty_table()
+            yield pa.RecordBatch.from_pylist([], self._selected(empty).schema)
         self.task.watermark = highest if highest is not None else self.task.since
+
+    def _selected(self, table: pa.Table) -> pa.Table:
+        """The columns that are wanted."""
+        wanted = self.options.select
+        if wanted is None:
+            return table
+        for name in wanted:
+            if name not in table.column_names:
+                hint = nearest(name, table.column_names)
+                raise DataError(
+                    f"the records have no field {name!r}",
+                    code="unknown_column",
+                    field="select",
+                    hint=hint,
+                )
+        return table.select(wanted)
 
     def _highest(self, table: pa.Table, highest: Any) -> Any:
         if self.options.cursor is None or not table.num_rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,46 +12,60 @@ from ropewalk.contracts.errors import ConfigError
 from ropewalk.kernel.duck import bound, duck
 
 if TYPE_CHECKING:
+    import duckdb
+
     from ropewalk.kernel.task import Task
 
 BATCH = 65_536
 
 
-def where(reader: pa.RecordBatchReader, condition: str, task: Task) -> pa.RecordBatchReader:
+def where(
+    rows: pa.RecordBatchReader | pa.Table,
+    condition: str,
+    task: Task,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> pa.RecordBatchReader:
     """The rows for which a condition holds; the others are accounted for as dropped by ``where``."""
     text, parameters = bound(_checked(condition), task.values)
-    read = 0
+    schema = rows.schema
+    read = rows.num_rows if isinstance(rows, pa.Table) else 0
 
     def counted() -> Iterator[pa.RecordBatch]:
         nonlocal read
-        for batch in reader:
+        for batch in rows:
             read += batch.num_rows
             yield batch
 
     def kept() -> Iterator[pa.RecordBatch]:
-        import duckdb
-
         left = 0
-        with duck(task) as connection:
-            connection.register("data", pa.RecordBatchReader.from_batches(reader.schema, counted()))
-            try:
-                found = connection.sql(f"SELECT * FROM data WHERE {text}", params=parameters)  # noqa: S608 - checked
-                for batch in found.to_arrow_reader(BATCH):
-                    left += batch.num_rows
-                    yield batch.cast(reader.schema) if batch.schema != reader.schema else batch
-            except (
-                duckdb.ParserException,
-                duckdb.BinderException,
-                duckdb.CatalogException,
-                duckdb.PermissionException,
-                duckdb.DataError,
-            ) as error:
-                raise ConfigError(
-                    f"where: {str(error).splitlines()[0]}", code="where", field="where"
-                ) from None
+        stream = pa.RecordBatchReader.from_batches(schema, counted())
+        with nullcontext(connection) if connection else duck(task) as opened, _explained():
+            opened.register("data", rows if isinstance(rows, pa.Table) else stream)
+            found = opened.sql(f"SELECT * FROM data WHERE {text}", params=parameters)  # noqa: S608 - checked
+            for batch in found.to_arrow_reader(BATCH):
+                left += batch.num_rows
+                yield batch.cast(schema) if batch.schema != schema else batch
         task.drop("where", read - left)
 
-    return pa.RecordBatchReader.from_batches(reader.schema, kept())
+    return pa.RecordBatchReader.from_batches(schema, kept())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except (
+        duckdb.ParserException,
+        duckdb.BinderException,
+        duckdb.CatalogException,
+        duckdb.PermissionException,
+        duckdb.DataError,
+    ) as error:
+        raise ConfigError(
+            f"where: {str(error).splitlines()[0]}", code="where", field="where"
+        ) from None
 
 
 def _checked(condition: str) -> str:

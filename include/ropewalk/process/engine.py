@@ -81,6 +81,7 @@ class Engine:
         chain = compiled(relations, uses)
         result = chain.result  # before the checks, which make themselves what is at hand
         audit = audited(relations, result, checks, task.request.step)
+        relations.settled = True
         return Compiled(relations, chain, result, audit)
 
 
@@ -124,10 +125,10 @@ class _Counts:
 
     def of(self, query: exp.Query) -> int:
         """The rows of a query."""
-        counted = exp.select(exp.Count(this=exp.Star())).from_(query.subquery("counted"))
-        text, parameters = self.relations.statement(counted)
+        text, parameters = self.relations.statement(query)
+        counted = f"SELECT count(*) FROM ({text}) AS counted"  # noqa: S608 - compiled by us
         with running():
-            rows = self.relations.connection.execute(text, parameters).fetchall()
+            rows = self.relations.connection.execute(counted, parameters).fetchall()
         return int(rows[0][0])
 
     def relation(self, relation: Relation) -> int:

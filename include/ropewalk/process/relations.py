@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -67,7 +68,7 @@ class Relation:
         """The relation in a query."""
         return exp.table_(self.name, quoted=True)
 
-    @property
+    @cached_property
     def everything(self) -> exp.Select:
         """All its columns."""
         return exp.select(exp.Star()).from_(self.table)
@@ -154,6 +155,8 @@ class Relations:
         self.ctes: dict[str, exp.Query] = {}
         self.parameters: dict[str, Any] = {}
         self.rows = 0  # of all inputs together
+        self.settled = False  # whether everything is compiled: then a query's text stays what it is
+        self._texts: dict[int, tuple[exp.Query, str, list[str]]] = {}
 
     def rebind(self, tables: Mapping[str, pa.Table], values: Mapping[str, Scalar]) -> None:
         """Let the queries read other inputs of the same columns, with other values bound."""
@@ -217,9 +220,15 @@ class Relations:
 
     def statement(self, query: exp.Query) -> tuple[str, dict[str, Any]]:
         """A query with all the queries that it builds upon, ready to run, and its parameters."""
-        whole = self.whole(query)
-        names = {node.name for node in whole.find_all(exp.Placeholder)}
-        return whole.sql(DIALECT), {name: self.parameters[name] for name in sorted(names)}
+        known = self._texts.get(id(query)) if self.settled else None
+        if known is None:
+            whole = self.whole(query)
+            names = sorted({node.name for node in whole.find_all(exp.Placeholder)})
+            known = query, whole.sql(DIALECT), names
+            if self.settled:
+                self._texts[id(query)] = known
+        _, text, names = known
+        return text, {name: self.parameters[name] for name in names}
 
     def whole(self, query: exp.Query) -> exp.Query:
         """A query with all the queries that it builds upon."""

@@ -11,6 +11,7 @@ from ropewalk.contracts.plugins import PluginOptions
 from ropewalk.contracts.template import SqlText
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
     from ropewalk.kernel.task import Task
@@ -60,4 +61,23 @@ def read(options: Options, task: Task) -> pa.RecordBatchReader:
     """The rows of all files, one after the other."""
     from ropewalk.collect.files import read_files
 
-    return read_files(options, task)
+    return pick(options, read_files(options, task), task)
+
+
+def shared(options: Options) -> Options:
+    """The read that partitions may share: of all rows of the files."""
+    return options.model_copy(update={"where": None})
+
+
+def pick(
+    options: Options,
+    rows: pa.RecordBatchReader | pa.Table,
+    task: Task,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> pa.RecordBatchReader:
+    """The rows of a read that are wanted."""
+    from ropewalk.collect.where import where
+
+    if options.where is not None:
+        return where(rows, options.where, task, connection)
+    return rows.to_reader() if hasattr(rows, "to_reader") else rows

@@ -69,6 +69,13 @@ class Options(PluginOptions):
     columns: dict[str, str] = Field(
         default_factory=dict, description="the types of columns: {when: timestamp}"
     )
+    select: list[str] | None = Field(
+        None, description="the columns that are wanted; all, where it is not given"
+    )
+    partition_by: str | None = Field(
+        None,
+        description="the instant by which a row belongs to a partition: a batch is then read in one go",
+    )
     cursor: Cursor | None = None
     timeout: float = Field(30, gt=0, description="seconds for an answer")
     attempts: int = Field(

@@ -37,6 +37,10 @@ class Options(PluginOptions):
     columns: dict[str, str] = Field(
         default_factory=dict, description="other types than the database's"
     )
+    partition_by: str | None = Field(
+        None,
+        description="the instant by which a row belongs to a partition: a batch is then read in one go",
+    )
     cursor: Cursor | None = None
 
     @model_validator(mode="after")
