@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
-from ropewalk.contracts.errors import ConfigError, FatalError, Problem, RetryableError, error_of
+from ropewalk.contracts.errors import (
+    ConfigError,
+    FatalError,
+    Problem,
+    RetryableError,
+    RopewalkError,
+    error_of,
+)
 from ropewalk.contracts.models import (
     DatasetRef,
     Partition,
@@ -194,7 +201,9 @@ class StageOperator(BaseOperator):
             return {"key": status.key, "outputs": outputs}
         if status.state is State.CANCELLED:
             raise RetryableError("the task was cancelled at the stage", code="cancelled")
-        raise error_of(status.error or Problem(detail="the stage gave no reason", retryable=True))
+        error = error_of(status.error or Problem(detail="the stage gave no reason", retryable=True))
+        _leave_failure(error, context)
+        raise error
 
     def _say_report(self, report: Report) -> None:
         rows = report.rows
@@ -220,6 +229,12 @@ class StageOperator(BaseOperator):
         from ropewalk_airflow.lineage import lineage_of
 
         return lineage_of(self.report, str(task_instance.dag_id)) if self.report else None
+
+
+def _leave_failure(error: RopewalkError, context: Any) -> None:
+    """Leave what failed, and which partitions of a batch, for who asked for it."""
+    told = {"error": str(error)[:2000], "partitions": error.partitions}
+    context["ti"].xcom_push(key="failed", value=told)
 
 
 def run_info(context: Any, workflow: Workflow) -> RunInfo:
@@ -248,8 +263,14 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     if header.partition is None:
         return partition_of(workflow, run.run_after)
     dated = partition_of(workflow, run.data_interval_start or run.logical_date or run.run_after)
-    asked = str((run.conf or {}).get("date") or "")[:10]
-    untouched = asked == str(header.start) and dated is not None and covers(workflow, dated)
+    conf = {name: value for name, value in (run.conf or {}).items() if value}
+    asked = str(conf.get("date") or "")[:10]
+    untouched = (
+        "to" not in conf
+        and asked == str(header.start)
+        and dated is not None
+        and covers(workflow, dated)
+    )
     if not asked or untouched:
         return dated
     return partition_on(workflow, date.fromisoformat(asked))

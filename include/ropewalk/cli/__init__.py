@@ -1,4 +1,4 @@
-"""The command ``ropewalk``: check, run, describe, schema, status."""
+"""The command ``ropewalk``: check, run, backfill, describe, schema, status."""
 
 from __future__ import annotations
 
@@ -71,6 +71,28 @@ def run(
     run_workflow(
         workflow, chosen, given, last=last, store=store.absolute(), refresh=refresh, console=console
     )
+
+
+@app.command()
+def backfill(
+    workflow: Annotated[str, typer.Argument(help="a workflow's name, or its file")],
+    *,
+    first: Annotated[str, typer.Option("--from", help="the first day: 2013-01-01")],
+    last: Annotated[str, typer.Option("--to", help="the last day: 2013-12-31")],
+    batch: Annotated[str, typer.Option(help="how many days one run does at most")] = "31d",
+    at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,
+    refresh: Annotated[bool, typer.Option(help="read the sources again")] = False,
+) -> None:
+    """Run many partitions through Airflow, each run a batch of them; Ctrl-C stops what runs."""
+    from ropewalk.cli.backfill import do_backfill
+
+    conf: dict[str, Scalar] = dict(_param(text) for text in param or ())
+    if refresh:
+        conf["refresh"] = True
+    days = date.fromisoformat(first), date.fromisoformat(last)
+    do_backfill(workflow, days, conf, size=batch, at_once=at_once, dry_run=dry_run, console=console)
 
 
 @app.command()
