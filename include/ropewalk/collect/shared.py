@@ -32,6 +32,9 @@ class Told(Task):
 
     aside: list[pa.Table] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """It has no draft: nothing is put out."""
+
     def quarantine(self, rows: pa.RecordBatch | pa.Table) -> None:
         """Keep rows that are set aside, for each partition to set them aside."""
         self.aside.append(pa.table(rows) if isinstance(rows, pa.RecordBatch) else rows)
@@ -47,7 +50,6 @@ class Kept:
     def say(self, task: Task, records: int | None) -> None:
         """Say it again for a partition, of whose records there were so many."""
         task.reads(*self.told.lineage.reads)
-        task.watermark = self.told.watermark
         for rule, rows in self.told.drops.items():
             task.drop(rule, rows)
         for aside in self.told.aside:
@@ -63,7 +65,7 @@ class Shared:
         self._batch, self._connection = batch, connection
         self._files: tuple[str, Kept] | None = None
         self._range: Kept | None = None
-        self._singly = bool(batch.request.batch) and not _by_bounds(batch)
+        self._singly = not _by_bounds(batch)
 
     def rows(self, source: Plugin, options: Any, task: Task) -> pa.RecordBatchReader | None:
         """A partition's rows of a read that is shared; None where it must be read by itself."""
@@ -136,6 +138,5 @@ class Shared:
 
 
 def _by_bounds(batch: Task) -> bool:
-    """Whether the partitions of a batch differ in nothing but their bounds, and no read goes on from another."""
-    (use,) = batch.request.do
-    return set(batch.request.batch[0].values) == BOUNDS and "cursor" not in use.options
+    """Whether the partitions of a batch differ in nothing but their bounds."""
+    return set(batch.request.batch[0].values) == BOUNDS

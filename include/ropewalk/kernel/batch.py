@@ -6,6 +6,8 @@ again. The batch's own output, ``partitions``, has a row per partition and names
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +48,8 @@ INDEX = pa.schema(
     ]
 )
 WORST = ("passed", "quarantined", "warned", "failed")
+TRIES = 5  # at a partition that another batch does at the same time
+LOOKS, LOOK = 40, 0.05  # how often, and after how many seconds, to see whether that has done it
 SHOWN = 5  # failed partitions that an error tells in full
 
 Place = tuple[str, DatasetRef | None]
@@ -145,32 +149,45 @@ class Batch(Task):
         self._refuse_failed()
 
     def _one(self, request: TaskRequest, run: Run) -> Report:
+        """Do one partition, unless it is done, or another batch is about to: then its work is taken."""
         key = task_key(request)
-        known = self.store.manifest(key)
-        if known is not None:
-            self.reused += 1
-            return self._seen(known.report)
+        for _ in range(TRIES):
+            known = self.store.manifest(key)
+            if known is not None:
+                self.reused += 1
+                return known.report
+            try:
+                return self._anew(key, request, run)
+            except RetryableError as error:
+                if error.code != "fenced":
+                    raise
+                self.fence()  # raises where this batch was overtaken; else another does the partition too
+                self._wait(key)
+        raise RetryableError("other batches do the same partitions", code="contended")
+
+    def _anew(self, key: str, request: TaskRequest, run: Run) -> Report:
         scratch = self.scratch / key[:16]
         scratch.mkdir()
         name = request.partition.name if request.partition else ""
         task = Task(
-            request, self.store, self.settings, scratch, since=self.since, attempt=self.attempt,
+            request, self.store, self.settings, scratch, key=key, attempt=self.attempt,
             tell=partial(self._pass_on, name), show=nobody, fence=self.fence,
         )  # fmt: skip
         try:
             run(task)
-            return self._seen(task.commit())
+            return task.commit()
         except BaseException:
             task.draft.discard()
             raise
         finally:
-            _remove(scratch)
+            shutil.rmtree(scratch, ignore_errors=True)
 
-    def _seen(self, report: Report) -> Report:
-        """The report; where it moved a watermark, the next partition reads on from there."""
-        if report.watermark is not None:
-            self.since = self.watermark = report.watermark
-        return report
+    def _wait(self, key: str) -> None:
+        """Return when another batch has done a partition, or seems not to."""
+        for _ in range(LOOKS):
+            if self.store.manifest(key) is not None:
+                return
+            time.sleep(LOOK)
 
     def _pass_on(self, name: str, level: str, text: str) -> None:
         """What a partition's task tells: of hundreds only what is not the usual."""
@@ -232,12 +249,6 @@ class Batch(Task):
                 "published": _targets(reports, own.partition),
             }
         )
-
-
-def _remove(folder: Any) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def summed(counts: Sequence[RowCounts]) -> RowCounts:

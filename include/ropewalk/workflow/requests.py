@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import DatasetRef, Partition, RunInfo, Scalar, Slice, TaskRequest
 from ropewalk.contracts.template import references
 from ropewalk.workflow.model import Step, Workflow
@@ -64,12 +65,18 @@ def _slices(
 ) -> list[Slice]:
     """The partitions that a step of a batch does: all; of a page the last; none where all read the same.
 
-    A source that names no partition gives every partition the same rows, and is read once; but not one with a cursor,
-    for which each read goes on where the one before has ended.
+    A source that names no partition gives every partition the same rows, and is read once. One with a cursor gives
+    each run what has come since the one before: that is no partition's.
     """
+    if batch and any(use.options.get("cursor") for use in step.do):
+        raise ConfigError(
+            f"step {step.name!r} reads on from run to run by a cursor: its partitions cannot be run as a batch",
+            code="batch_cursor",
+            hint="run them one by one: airflow backfill create",
+        )
     chosen = batch[-1:] if step.stage == "present" else batch
     mine = {name for name in named if name.startswith("partition.")}
-    if step.stage == "collect" and not mine and not any("cursor" in use.options for use in step.do):
+    if step.stage == "collect" and not mine:
         return []
     values = ((one, values_of(workflow, one)) for one in chosen)
     return [
