@@ -66,9 +66,12 @@ STAGE = Stage(
     preload=(
         "pyarrow.compute",
         "pyarrow.csv",
+        "pyarrow.fs",
         "pandas",  # Arrow looks for it when first it takes Python values: 0.25 s in every task
         "duckdb",
         "requests",
+        "stamina",
+        "psycopg",
         "sqlalchemy.dialects.postgresql.psycopg",
         "ropewalk.collect.files",
         "ropewalk.collect.rest",

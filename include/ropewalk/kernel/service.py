@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import psycopg
@@ -28,7 +28,13 @@ from ropewalk.kernel.settings import Settings, settings_of
 from ropewalk.kernel.stage import Stage, load
 
 log = structlog.get_logger()
-PRELOAD = ("pyarrow", "pyarrow.flight", "ropewalk.kernel.perform", "ropewalk.kernel.flight")
+PRELOAD = (
+    "pyarrow",
+    "pyarrow.flight",
+    "pyarrow.pandas_compat",
+    "ropewalk.kernel.perform",
+    "ropewalk.kernel.flight",
+)
 SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
 
 
@@ -70,12 +76,19 @@ def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             await ledger.pool.close()
 
     return build(Service(stage, settings, ledger, store), run)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: before Python 3.12 a cancel that meets a time-out is lost (`asyncio.wait_for`)."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def listen(service: Service, runner: Runner) -> None:

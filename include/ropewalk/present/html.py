@@ -51,11 +51,12 @@ def headers() -> dict[str, str]:
 
 def page(template: str, **values: Any) -> str:
     """A page made of a template; ``scripts`` says whether it has charts."""
-    return _environment().get_template(template).render(values)
+    return environment().get_template(template).render(values)
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates, and what all of them know."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,

@@ -20,6 +20,14 @@ STAGE = Stage(
     "present",
     kinds=("page", "chart"),
     run=run,
-    preload=("pyarrow.compute", "jinja2", "ropewalk.present.report"),
+    preload=(
+        "ropewalk.kernel.no_pandas_yet",
+        "pyarrow.compute",
+        "numpy.ma",
+        "pyarrow.acero",
+        "pyarrow.csv",
+        "ropewalk.present.report",
+        "ropewalk.present.warm",
+    ),
     web="ropewalk.present.web:routes",
 )

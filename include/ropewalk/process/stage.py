@@ -35,5 +35,12 @@ STAGE = Stage(
     kinds=("transform", "check"),
     run=run,
     session=session,
-    preload=("duckdb", "pyarrow.compute", "pandas", "sqlglot.optimizer", "ropewalk.process.engine"),
+    preload=(
+        "duckdb",
+        "pyarrow.compute",
+        "pandas",
+        "sqlglot.optimizer",
+        "sqlglot.dialects.duckdb",
+        "ropewalk.process.engine",
+    ),
 )

@@ -17,5 +17,8 @@ def run(task: Task) -> None:
 
 
 STAGE = Stage(
-    "store", kinds=("sink",), run=run, preload=("pyarrow.compute", "ropewalk.store.postgres")
+    "store",
+    kinds=("sink",),
+    run=run,
+    preload=("ropewalk.kernel.no_pandas_yet", "pyarrow.compute", "ropewalk.store.postgres"),
 )
