@@ -83,7 +83,7 @@ def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
 
 
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: before Python 3.12 a cancel that meets a time-out is lost (`asyncio.wait_for`)."""
+    """Cancel tasks until they have ended: a cancel that meets a time-out is lost before Python 3.12."""
     pending = set(tasks)
     while pending:
         for task in pending:
