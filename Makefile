@@ -5,11 +5,13 @@ unexport PYTHONDONTWRITEBYTECODE # compiled once, every process starts in half t
 PYTHON ?=
 BIN := .venv/bin
 LOCAL := $(BIN)/python -m ropewalk.local
-PATHS := include plugins dags tests bench
+COMPOSE := docker compose
+SECRETS := $(or $(ROPEWALK_SECRETS),.ropewalk/containers)
+PATHS := include plugins dags containers tests bench
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: ## set up .venv with the locked packages
@@ -52,6 +54,37 @@ lint: install ## ruff and mypy
 .PHONY: test
 test: lint ## lint, then all tests; those that start a whole stack of their own come last
 	$(BIN)/python -m pytest
+
+.PHONY: images
+images: ## build the images of docker-compose.yaml and print their sizes
+	@$(COMPOSE) --profile '*' build --quiet
+	@containers/sizes.sh
+
+.PHONY: secrets
+secrets: images ## make the passwords and keys that the containers read, where they are missing
+	@mkdir -p -m 700 "$(SECRETS)"
+	@$(COMPOSE) run --rm --no-deps --user "$$(id -u):$$(id -g)" secrets
+
+.PHONY: compose-up
+compose-up: secrets ## build, then start everything in containers, with the demo's sources
+	@$(COMPOSE) --profile demo up --wait --no-build --quiet-pull
+	@containers/where.sh
+
+.PHONY: compose-down
+compose-down: ## stop the containers; the volumes stay
+	@$(COMPOSE) --profile '*' down
+
+.PHONY: backup
+backup: ## save the databases and datasets of the containers to a folder (TO=…)
+	@containers/backup.sh "$(TO)"
+
+.PHONY: restore
+restore: ## put back what `make backup` saved (FROM=…)
+	@containers/restore.sh "$(FROM)"
+
+.PHONY: test-compose
+test-compose: install ## bring the containers up in a project of its own, disturb them, and take all down (needs an engine)
+	ROPEWALK_TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose
 
 .PHONY: bench
 bench: install ## print the benchmarks' tables

@@ -121,7 +121,7 @@ class Load:
         return str(self.stack.folder / "sample.bin")
 
     def _psql(self, *commands: str) -> None:
-        program = self.stack.databases.cluster.install / "bin" / "psql"
+        program = self.stack.cluster.install / "bin" / "psql"
         options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
         each = [f"--command={command}" for command in commands]
         subprocess.run([str(program), *options, *each, self.stack.dsn], check=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from ropewalk.local.databases import LOGINS, STAGES, Databases
-from ropewalk.local.postgres import throwaway
+from ropewalk.local.postgres import Cluster, throwaway
 from ropewalk.testing.services import StageService, free_port, running
 
 from bench.rivals import Sources
@@ -33,6 +33,7 @@ class Stack:
     """What runs: the stages by name, their databases, and the folder of all state."""
 
     folder: Path
+    cluster: Cluster
     databases: Databases
     stages: dict[str, StageService]
     demo: Sources | None = None
@@ -75,7 +76,9 @@ def stack(folder: Path, names: Iterable[str] = STAGES, *, demo: bool = False) ->
             for name in names
         ]
         started = stops.enter_context(running(*services))
-        yield Stack(folder, databases, {service.stage: service for service in started}, sources)
+        yield Stack(
+            folder, cluster, databases, {service.stage: service for service in started}, sources
+        )
 
 
 @contextmanager

@@ -52,13 +52,9 @@ class Postgres:
     each).
     """
 
+    cluster: Cluster  # ``port`` on 127.0.0.1, and its socket
     databases: Databases
     numbers: Iterator[int] = field(default_factory=itertools.count)
-
-    @property
-    def cluster(self) -> Cluster:
-        """Where the server is: ``port`` on 127.0.0.1, and its socket."""
-        return self.databases.cluster
 
     @property
     def superuser(self) -> str:
@@ -80,7 +76,7 @@ def postgres() -> Iterator[Postgres]:
     with throwaway() as cluster:
         databases = Databases(cluster, {login: f"{login}-test" for login in LOGINS})
         databases.provision_roles()
-        yield Postgres(databases)
+        yield Postgres(cluster, databases)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import structlog
@@ -24,6 +25,7 @@ from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.runner import Runner
+from ropewalk.kernel.scratch import own_folder
 from ropewalk.kernel.settings import Settings, settings_of
 from ropewalk.kernel.stage import Stage, load
 
@@ -44,10 +46,17 @@ def main(path: str) -> None:
     try:
         stage = load(path)
         settings = checked(settings_of(stage.name))
+    except RopewalkError as error:
+        _refuse(error)
+    with own_folder(settings.scratch_dir) as scratch:
+        _serve(path, stage, settings.model_copy(update={"scratch_dir": scratch}))
+
+
+def _serve(path: str, stage: Stage, settings: Settings) -> None:
+    try:
         app = application(path, stage, settings)
     except RopewalkError as error:
-        log.critical("stage.refused", error=str(error))
-        sys.exit(2)
+        _refuse(error)
     uvicorn.run(
         app,
         host=settings.host,
@@ -57,6 +66,11 @@ def main(path: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
+
+
+def _refuse(error: RopewalkError) -> NoReturn:
+    log.critical("stage.refused", error=str(error))
+    sys.exit(2)
 
 
 def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
@@ -138,7 +152,7 @@ def database_url(settings: Settings) -> str:
 
 def _prepare(path: str, stage: Stage, settings: Settings) -> None:
     """Start the fork server, and bring the ledger's tables up to date in a first child of it."""
-    _shelter_socket(settings.scratch_dir / f"fork-{settings.port}")
+    _shelter_socket(settings.scratch_dir / "fork")
     context = multiprocessing.get_context("forkserver")
     plugins = [one.module.__name__ for kind in stage.kinds for one in all_plugins(kind)]
     context.set_forkserver_preload([*PRELOAD, path, *stage.preload, *plugins])

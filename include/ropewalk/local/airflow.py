@@ -76,16 +76,21 @@ def settings(
     }
 
 
-def write_settings(home: Home, chosen: Mapping[str, Mapping[str, str]], password: str) -> str:
-    """Writes ``airflow.cfg`` and the user's password file, both for the owner alone; gives the
-    settings' text.
-    """
+def settings_text(chosen: Mapping[str, Mapping[str, str]]) -> str:
+    """The text of ``airflow.cfg``."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_dict(chosen)
     text = io.StringIO()
     parser.write(text)
+    return text.getvalue().replace("%", "%%")
+
+
+def write_settings(home: Home, chosen: Mapping[str, Mapping[str, str]], password: str) -> str:
+    """Writes ``airflow.cfg`` and the user's password file, both for the owner alone; gives the
+    settings' text.
+    """
     folder = home.folder("airflow")
-    escaped = text.getvalue().replace("%", "%%")
+    escaped = settings_text(chosen)
     write_private(folder / "airflow.cfg", escaped)
     write_private(folder / "passwords.json", json.dumps({USER: password}))
     return escaped

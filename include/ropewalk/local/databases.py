@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
-
-from ropewalk.local.postgres import Cluster
+from typing import TYPE_CHECKING, LiteralString, Protocol
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,11 +39,21 @@ def role(stage: str) -> str:
     return f"ropewalk_{stage}"
 
 
+class Server(Protocol):
+    """A Postgres: how its superuser gets in, and how a role does."""
+
+    def superuser_dsn(self, database: str) -> str:
+        """The superuser's DSN for a database."""
+
+    def dsn(self, role: str, password: str, database: str) -> str:
+        """A role's DSN for a database, over TCP."""
+
+
 @dataclass(frozen=True)
 class Databases:
-    """A cluster and its roles' passwords: what a DSN is made of."""
+    """A server and its roles' passwords: what a DSN is made of."""
 
-    cluster: Cluster
+    cluster: Server
     passwords: Mapping[str, str]
 
     def dsn(self, login: str, database: str = RESULTS) -> str:

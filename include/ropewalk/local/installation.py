@@ -69,13 +69,17 @@ class Installation:
         """The folder of the DAGs: the repository's, or ``ROPEWALK_DAGS_FOLDER``."""
         return Path(os.environ.get("ROPEWALK_DAGS_FOLDER") or REPOSITORY / "dags").absolute()
 
+    def host(self, name: str) -> str:  # noqa: ARG002 - in containers each has a host of its own
+        """Where a part listens, for the other parts."""
+        return "127.0.0.1"
+
     def url(self, name: str) -> str:
         """The URL of what listens on a named port."""
-        return f"http://127.0.0.1:{self.ports[name]}"
+        return f"http://{self.host(name)}:{self.ports[name]}"
 
     def flight(self, stage: str) -> str:
         """The address of a stage's Flight server."""
-        return f"grpc://127.0.0.1:{self.ports[f'{stage}_flight']}"
+        return f"grpc://{self.host(stage)}:{self.ports[f'{stage}_flight']}"
 
     def write_airflow_settings(self) -> str:
         """Writes Airflow's settings file; gives its text."""
@@ -88,21 +92,26 @@ class Installation:
         )
         return airflow.write_settings(self.home, chosen, self.secrets["admin"])
 
+    def airflow_connections(self) -> dict[str, dict[str, Any]]:
+        """Airflow's connection to each stage, by its id."""
+        return {
+            f"ropewalk_{stage}": {
+                "conn_type": "ropewalk_stage",
+                "schema": "http",
+                "host": self.host(stage),
+                "port": self.ports[stage],
+                "password": self.secrets["token"],
+            }
+            for stage in STAGES
+        }
+
     def airflow_environment(self) -> dict[str, str]:
         """What ``airflow`` needs beside its settings file: where that is, and a connection to each
         stage.
         """
         connections = {
-            f"AIRFLOW_CONN_ROPEWALK_{stage.upper()}": json.dumps(
-                {
-                    "conn_type": "ropewalk_stage",
-                    "schema": "http",
-                    "host": "127.0.0.1",
-                    "port": self.ports[stage],
-                    "password": self.secrets["token"],
-                }
-            )
-            for stage in STAGES
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields)
+            for name, fields in self.airflow_connections().items()
         }
         return {
             **common(),

@@ -41,6 +41,7 @@ def _fernet() -> str:
 MAKERS = {
     **dict.fromkeys(LOGINS, _password),
     "admin": _password,
+    "superuser": _password,  # of Postgres in a container; without containers it has none
     "token": _key,
     "view_token": _password,
     "weather_token": _password,

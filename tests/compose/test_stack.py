@@ -1,0 +1,306 @@
+"""The stack in containers: as good as without them, hardened, and undisturbed by what is done to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.conftest import Project, run, until
+
+STAGES = ("collect", "process", "analyze", "store", "present")
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+SERVICES = ("postgres", *STAGES, *(f"airflow-{name}" for name in AIRFLOW), "weather")
+HTTP, FLIGHT, POSTGRES = 8080, 8815, 5432
+
+# Who may open a connection to whom; all else must fail.
+Target = tuple[str, int]
+TASKS = {(stage, port) for stage in STAGES for port in (HTTP, FLIGHT)}
+LEDGER, API, WEATHER = ("postgres", POSTGRES), ("airflow-api-server", HTTP), ("weather", HTTP)
+REACHES = {
+    "postgres": {API, *TASKS},
+    "weather": {("collect", HTTP), ("collect", FLIGHT)},
+    "collect": {LEDGER, API, WEATHER, *TASKS},
+    "process": {LEDGER, API, *TASKS},
+    "analyze": {LEDGER, API, *TASKS},
+    "store": {LEDGER, API, *TASKS},
+    "present": {LEDGER, API, *TASKS},
+    "airflow-api-server": {LEDGER, API, *TASKS},
+    "airflow-scheduler": {LEDGER, API, *TASKS},
+    "airflow-triggerer": {LEDGER, API, *TASKS},
+    "airflow-dag-processor": {LEDGER, API},
+}
+TARGETS = sorted({LEDGER, API, WEATHER, *TASKS})
+CONNECT = """
+for target in "$@"; do
+    (timeout 3 bash -c "exec 3<>/dev/tcp/${target/:/\\/}" 2>/dev/null && echo "$target") &
+done
+wait
+"""
+FIRST, SECOND = "2013-01-01", "2013-01-02"
+FLIGHTS = {FIRST: 842, SECOND: 943}  # departures of those days
+
+
+def reached(stack: Project, service: str, targets: list[Target]) -> set[Target]:
+    """Which of the targets a service's container can open a connection to."""
+    words = [f"{host}:{port}" for host, port in targets]
+    told = stack.execute(service, "bash", "-c", CONNECT, "bash", *words)
+    pairs = (line.rpartition(":") for line in told.split())
+    return {(host, int(port)) for host, _, port in pairs}
+
+
+def addresses(stack: Project, service: str) -> list[str]:
+    """The addresses of a service's container, in every network that it is in."""
+    (one,) = stack.containers(service)
+    return [network["IPAddress"] for network in one["NetworkSettings"]["Networks"].values()]
+
+
+def days(stack: Project) -> dict[str, int]:
+    """How many departures each day has that was published."""
+    rows = stack.query("SELECT (time_hour AT TIME ZONE 'America/New_York')::date, count(*)"
+                       " FROM flights.departures GROUP BY 1 ORDER BY 1")  # fmt: skip
+    return {day: int(count) for day, count in rows}
+
+
+def test_a_day_runs_and_its_report_is_shown(stack: Project) -> None:
+    run_id = stack.trigger("flights_daily", FIRST)
+    assert stack.finish("flights_daily", run_id) == "success"
+    assert days(stack) == {FIRST: FLIGHTS[FIRST]}
+    key = (stack.folder / "containers/secrets/present/ropewalk_view_token").read_text()
+    page = f"http://127.0.0.1:{stack.present_port}/reports/flights_daily/latest/"
+    assert httpx.get(page, trust_env=False).status_code == 401
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as viewer:
+        shown = viewer.get(page, params={"key": key})
+    assert shown.is_success
+    assert "New York departures" in shown.text
+    with stack.session as session:
+        inside = session.get(
+            str(session.base_url).replace("/api/v2/", f"/ropewalk/report/flights_daily/{run_id}/")
+        )
+    assert inside.is_success, inside.text
+    assert "New York departures" in inside.text
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_is_hardened(stack: Project, service: str) -> None:
+    (one,) = stack.containers(service)
+    host, state = one["HostConfig"], one["State"]
+    assert state["Health"]["Status"] == "healthy"
+    assert one["Config"]["User"] == ("postgres" if service == "postgres" else "10001:10001")
+    assert (host["ReadonlyRootfs"], host["Privileged"], host["CapDrop"]) == (True, False, ["ALL"])
+    assert not host["CapAdd"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["Memory"] > 0
+    assert host["NanoCpus"] > 0
+    assert host["PidsLimit"] > 0
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    published = [
+        bound["HostIp"] for all_ in (host["PortBindings"] or {}).values() for bound in all_
+    ]
+    assert set(published) <= {"127.0.0.1"}
+    assert bool(published) == (service in {"airflow-api-server", "present"})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_can_do_little(stack: Project, service: str) -> None:
+    """What the settings say holds inside: no capability, no way to any, nothing written beside volumes."""
+    script = "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; touch /opt/x /etc/x || true"
+    uid, *status = stack.execute(service, "sh", "-c", f"({script}) 2>/dev/null").splitlines()
+    assert uid != "0"
+    assert dict(line.split(":\t") for line in status) == {
+        "CapEff": "0" * 16,
+        "CapBnd": "0" * 16,
+        "NoNewPrivs": "1",
+    }
+    told = stack.execute(service, "sh", "-c", "ls /opt/x /etc/x 2>/dev/null || true")
+    assert told == ""
+
+
+def test_no_secret_is_where_anyone_may_look(stack: Project) -> None:
+    """Neither in what the engine tells of a container, nor in an image, nor in a log."""
+    file = stack.folder / "containers" / "secrets.json"
+    secrets = [value for value in json.loads(file.read_text()).values() if isinstance(value, str)]
+    places = [
+        json.dumps(stack.containers()),
+        stack.compose("logs", "--no-color"),
+        run(["docker", "history", "--no-trunc", f"ropewalk-airflow:{stack.name}"]),
+    ]
+    assert [secret[:4] for secret in secrets for place in places if secret in place] == []
+
+
+@pytest.fixture(scope="module")
+def places(stack: Project) -> dict[Target, list[Target]]:
+    """Every target by all of its addresses: a name that is not known to all hides nothing."""
+    return {(name, port): [(ip, port) for ip in addresses(stack, name)] for name, port in TARGETS}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_networks_let_through_what_they_must_and_no_more(
+    stack: Project, places: dict[Target, list[Target]], service: str
+) -> None:
+    others = {target: at for target, at in places.items() if target[0] != service}
+    open_ = reached(stack, service, [place for at in others.values() for place in at])
+    found = {target for target, at in others.items() if open_ & set(at)}
+    assert found == {target for target in REACHES[service] if target[0] != service}
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[str]:
+    """The address of a host beyond this machine that answers on a port: a network namespace with no way back to
+    addresses that were not translated, as in the world.
+    """
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs root and ip(8) to make a host outside")
+    name = f"rw{os.getpid()}"
+    here, there = "198.51.100.1", "198.51.100.2"  # of a network for documentation
+    commands = [
+        f"ip netns add {name}",
+        f"ip link add {name}a type veth peer name {name}b netns {name}",
+        f"ip addr add {here}/30 dev {name}a",
+        f"ip link set {name}a up",
+        f"ip -n {name} addr add {there}/30 dev {name}b",
+        f"ip -n {name} link set {name}b up",
+        f"ip -n {name} link set lo up",
+    ]
+    server = None
+    try:
+        for command in commands:
+            run(command.split())
+        serve = ["ip", "netns", "exec", name, "python3", "-m", "http.server", "8099", "-b", there]
+        server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(
+            lambda: httpx.get(f"http://{there}:8099", trust_env=False).is_success,
+            "the host outside",
+        )
+        yield there
+    finally:
+        if server is not None:
+            server.kill()
+            server.wait()
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def test_collect_alone_reaches_the_outside(stack: Project, outside: str) -> None:
+    found = {name: reached(stack, name, [(outside, 8099)]) for name in SERVICES}
+    assert [name for name, hit in found.items() if hit] == ["collect"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reaches_no_others_tables(stack: Project, stage: str) -> None:
+    """With what it holds, from where it stands: the results for `store` and `present` alone."""
+    script = """
+import os, psycopg
+url = open(os.environ["ROPEWALK_SECRETS_DIR"] + "/ropewalk_database_url").read()
+with psycopg.connect(url, autocommit=True) as session:
+    for name in ("flights.departures", *(f"{s}.task" for s in ("collect", "process", "analyze", "store", "present"))):
+        try:
+            session.execute(f"SELECT 1 FROM {name} LIMIT 1")
+            print(name)
+        except psycopg.errors.InsufficientPrivilege:
+            pass
+"""
+    results = {"flights.departures"} if stage in {"store", "present"} else set()
+    assert set(stack.execute(stage, "python", "-c", script).split()) == {f"{stage}.task", *results}
+
+
+def test_a_backfill_is_what_it_is_without_containers(stack: Project) -> None:
+    stack.execute(
+        "airflow-scheduler", "airflow", "backfill", "create", "--dag-id", "flights_daily",
+        "--from-date", FIRST, "--to-date", SECOND, "--reprocess-behavior", "completed", "--max-active-runs", "2",
+    )  # fmt: skip
+    until(lambda: days(stack) == FLIGHTS, "both days")
+    until(lambda: set(stack.runs("flights_daily").values()) == {"success"}, "the backfill's runs")
+    assert days(stack) == FLIGHTS
+
+
+def test_replicas_share_work_and_take_over_that_of_a_killed_one(stack: Project) -> None:
+    stack.up("--scale", "process=3", "--no-recreate")
+    run_id = stack.trigger("slow_killed")
+    steps = {"one", "two", "three"}  # a replica does two at once
+    until(lambda: set(stack.owners("slow_killed")) == steps, "three tasks at once")
+    before = stack.owners("slow_killed")
+    assert len(set(before.values())) > 1
+    victim = before["one"]
+    run(["docker", "kill", "--signal", "KILL", victim])
+    until(lambda: stack.owners("slow_killed").get("one", victim) != victim, "another replica")
+    assert stack.finish("slow_killed", run_id) == "success"
+    for step in steps:
+        assert published(stack, "slow_killed", step) == [1000, 1000]
+    run(["docker", "start", victim])
+
+
+def test_a_cut_between_a_replica_and_the_rest_loses_and_doubles_nothing(stack: Project) -> None:
+    run_id = stack.trigger("slow_cut")
+    until(lambda: bool(stack.owners("slow_cut")), "a replica that has the task")
+    victim = stack.owners("slow_cut")["one"]
+    cut = [f"{stack.name}_{name}" for name in ("ledger", "control")]
+    for network in cut:
+        run(["docker", "network", "disconnect", network, victim])
+    until(lambda: stack.owners("slow_cut").get("one", victim) != victim, "another replica")
+    for network in cut:
+        run(["docker", "network", "connect", "--alias", "process", network, victim])
+    assert stack.finish("slow_cut", run_id) == "success"
+    assert published(stack, "slow_cut", "one") == [1000, 1000]
+
+
+def test_a_restart_of_postgres_is_survived(stack: Project) -> None:
+    run_id = stack.trigger("slow_restarted")
+    until(lambda: bool(stack.owners("slow_restarted")), "a replica that has the task")
+    stack.compose("restart", "postgres")
+    assert stack.finish("slow_restarted", run_id) == "success"
+    assert published(stack, "slow_restarted", "one") == [1000, 1000]
+
+
+def published(stack: Project, schema: str, table: str) -> list[int]:
+    """How many rows a table of a slow workflow has, and how many different ones."""
+    ((rows, distinct),) = stack.query(f"SELECT count(*), count(DISTINCT n) FROM {schema}.{table}")
+    return [int(rows), int(distinct)]
+
+
+def test_a_backup_is_restored(stack: Project, tmp_path: Path) -> None:
+    """Results, ledgers, datasets and Airflow's own: the same work asked for again is known to be done."""
+    attempts = "SELECT key, attempt FROM process.task WHERE workflow = 'flights_daily' ORDER BY key"
+    before = days(stack), stack.runs("flights_daily"), stack.query(attempts)
+    stack.make("backup", f"TO={tmp_path}/saved")
+    stack.query("DROP SCHEMA flights CASCADE")
+    stack.query("TRUNCATE process.task CASCADE")
+    stack.execute("store", "sh", "-c", "rm -rf /var/lib/ropewalk/store/tasks")
+    stack.make("restore", f"FROM={tmp_path}/saved")
+    assert (days(stack), stack.runs("flights_daily"), stack.query(attempts)) == before
+    for run_id in before[1]:
+        stack.clear("flights_daily", run_id)
+        assert stack.finish("flights_daily", run_id) == "success"
+    assert (days(stack), stack.query(attempts)) == (before[0], before[2])
+
+
+def test_a_warm_start_changes_nothing_and_all_goes_when_told(stack: Project) -> None:
+    before = days(stack)
+    stack.compose("--profile", "*", "down", "--timeout", "10")
+    stack.up()
+    assert days(stack) == before
+    print_figures(stack)
+    stack.compose("--profile", "*", "down", "--volumes", "--timeout", "3")
+    mark = ["--filter", f"label=com.docker.compose.project={stack.name}", "--quiet"]
+    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        assert run(["docker", *kind, *mark]) == ""
+
+
+def print_figures(stack: Project) -> None:
+    """Seconds and memory, for whoever runs pytest with -s, and for the log of a run that failed."""
+    told: list[dict[str, Any]] = [
+        json.loads(line)
+        for line in run(["docker", "stats", "--no-stream", "--format", "json"]).splitlines()
+    ]
+    for what, seconds in stack.seconds.items():
+        print(f"{what:<28}{seconds:8.1f} s")  # noqa: T201
+    for one in sorted(told, key=lambda one: one["Name"]):
+        if one["Name"].startswith(stack.name):
+            print(f"{one['Name'].removeprefix(stack.name + '-'):<28}{one['MemUsage']:>24}")  # noqa: T201
