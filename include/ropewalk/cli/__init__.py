@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ropewalk import __version__
+from ropewalk.cli import quarantine
 from ropewalk.contracts.errors import ConfigError, RopewalkError
 from ropewalk.contracts.models import Scalar
 
@@ -138,6 +139,23 @@ def status() -> None:
     from ropewalk.cli.status import show_status
 
     show_status(console)
+
+
+@app.command()
+def ledger(
+    run: Annotated[str, typer.Argument(help="a run's id, as Airflow shows it")],
+    *,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", help="where two have such a run")
+    ] = None,
+) -> None:
+    """Show where every row of a run went, from source to table; exits with 1 where one is unaccounted for."""
+    from ropewalk.cli.ledger import show_ledger
+
+    show_ledger(run, workflow, console)
+
+
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -309,6 +309,16 @@ class TaskStatus(Answer):
     ended: datetime | None = None
 
 
+class Asked(Answer):
+    """That a run has asked for a step, and how its task stands; several runs may have asked for one task."""
+
+    workflow: str
+    step: str
+    run: str
+    partition: str | None = None
+    status: TaskStatus
+
+
 class LogLine(Answer):
     """One line of a task's own log; ``n`` rises by one within a task."""
 

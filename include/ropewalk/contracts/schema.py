@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from ropewalk.contracts.errors import Problem
 from ropewalk.contracts.models import (
     CONTRACT_VERSION,
+    Asked,
     Description,
     LogLine,
     TaskRequest,
@@ -19,7 +20,8 @@ from ropewalk.contracts.models import (
 def contract_schema() -> dict[str, Any]:
     """One schema with a definition per message."""
     messages = [
-        (model, "validation") for model in (TaskRequest, TaskStatus, LogLine, Description, Problem)
+        (model, "validation")
+        for model in (TaskRequest, TaskStatus, Asked, LogLine, Description, Problem)
     ]
     _, schema = models_json_schema(messages, title=f"Ropewalk contract {CONTRACT_VERSION}")  # type: ignore[arg-type]
     return schema

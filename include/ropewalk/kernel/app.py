@@ -28,6 +28,7 @@ from ropewalk.contracts.errors import (
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import (
     CONTRACT_VERSION,
+    Asked,
     Description,
     LogLine,
     State,
@@ -52,6 +53,12 @@ class Lines(BaseModel):
     """A page of a task's log."""
 
     lines: list[LogLine]
+
+
+class AskedFor(BaseModel):
+    """What runs have asked for."""
+
+    asked: list[Asked]
 
 
 class Health(BaseModel):
@@ -179,6 +186,20 @@ def _task_routes(service: Service) -> APIRouter:
         failpoint("submit.entered")
         response.status_code = 200 if status.state is State.SUCCEEDED else 202
         return status
+
+    @router.get("", operation_id="list")
+    async def asked(
+        workflow: str | None = None,
+        run: str | None = None,
+        latest: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+        quarantined: bool = False,  # noqa: FBT001, FBT002
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> AskedFor:
+        """What runs have asked for; ``latest``: by the last run of each partition; ``quarantined``: with such rows."""
+        found = await service.ledger.asked(
+            workflow=workflow, run=run, latest=latest, quarantined=quarantined, limit=limit
+        )
+        return AskedFor(asked=found)
 
     @router.get("/{key}", operation_id="read")
     async def read(

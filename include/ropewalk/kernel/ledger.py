@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from ropewalk.contracts.errors import NotFoundError, Problem
 from ropewalk.contracts.models import (
+    Asked,
     LogLine,
     Progress,
     Report,
@@ -112,6 +113,19 @@ WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %
 RETURNING key
 """
 
+ASKED = """
+SELECT * FROM (
+    SELECT DISTINCT ON (a.workflow, a.step, CASE WHEN %(latest)s THEN coalesce(t.partition, '') ELSE a.run_id END)
+        t.*, a.run_id AS asked_by, a.at
+    FROM asked a JOIN task t USING (key)
+    WHERE (%(workflow)s::text IS NULL OR a.workflow = %(workflow)s)
+        AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
+    ORDER BY a.workflow, a.step, CASE WHEN %(latest)s THEN coalesce(t.partition, '') ELSE a.run_id END,
+        a.requested DESC, a.at DESC
+) AS found
+WHERE NOT %(quarantined)s OR (report -> 'rows' ->> 'quarantined')::bigint > 0
+ORDER BY at DESC LIMIT %(limit)s
+"""
 PLACE = ("workflow", "step", "partition")
 BEFORE = """
 SELECT request FROM task
@@ -176,6 +190,30 @@ class Ledger:
         if row is None:
             raise NotFoundError(f"this stage has no task {key}")
         return status_of(row)
+
+    async def asked(
+        self,
+        *,
+        workflow: str | None,
+        run: str | None,
+        latest: bool,
+        quarantined: bool,
+        limit: int,
+    ) -> list[Asked]:
+        """What runs have asked for, the newest first: of each step and partition the ``latest`` only, or all."""
+        values = {
+            "workflow": workflow, "run": run, "latest": latest, "quarantined": quarantined, "limit": limit,
+        }  # fmt: skip
+        return [
+            Asked(
+                workflow=row["workflow"],
+                step=row["step"],
+                run=row["asked_by"],
+                partition=row["partition"],
+                status=status_of(row, run=row["asked_by"]),
+            )
+            for row in await self._all(ASKED, values)
+        ]
 
     async def why(self, row: Row) -> list[str]:
         """Why a claimed task is not one that was done before."""

@@ -1,0 +1,125 @@
+"""``ropewalk quarantine``: the rows that were set aside, and their run done again after a fix."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ropewalk.cli.stages import asked, asked_by, rows
+from ropewalk.contracts.models import Asked
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+console = Console(highlight=False)
+Run = Annotated[str, typer.Argument(help="a run's id, as Airflow and `list` show it")]
+Workflow = Annotated[str | None, typer.Option("--workflow", "-w", help="where two have such a run")]
+Step = Annotated[str | None, typer.Option("--step", "-s", help="one step only")]
+
+
+@app.command("list")
+def list_all(
+    workflow: Annotated[str | None, typer.Argument(help="one workflow only")] = None,
+) -> None:
+    """The steps whose latest run of a partition has set rows aside."""
+    found = asked(workflow=workflow, latest=True, quarantined=True)
+    if not found:
+        console.print("No rows are in quarantine.")
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("workflow", "partition", "step", "run"):
+        table.add_column(name)
+    for name in ("rows", "of", "share"):
+        table.add_column(name, justify="right")
+    for one in sorted(found, key=lambda one: (one.workflow, one.partition or "", one.step)):
+        aside, whole = _counts(one)
+        share = f"{aside / whole:.2%}"
+        table.add_row(
+            one.workflow, one.partition or "", one.step, one.run, f"{aside:,}", f"{whole:,}", share
+        )
+    console.print(table)
+
+
+@app.command()
+def show(
+    run: Run,
+    *,
+    step: Step = None,
+    workflow: Workflow = None,
+    limit: Annotated[int, typer.Option(help="so many rows of each step", min=1)] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="all rows, as CSV on stdout")] = False,
+) -> None:
+    """The rows that a run has set aside: where each came from, the reason, and the row itself."""
+    tables = list(_tables(run, workflow, step))
+    if as_csv:
+        _write_csv(tables)
+        return
+    if not tables:
+        console.print("No rows are in quarantine.")
+    for name, table in tables:
+        console.print(f"[bold]{name}[/]: {table.num_rows:,} rows")
+        console.print(_reasons(table))
+        console.print(_rows(table.slice(0, limit)))
+
+
+def _counts(one: Asked) -> tuple[int, int]:
+    """The rows that a task set aside, and those with the ones that went on."""
+    report = one.status.report
+    if report is None:
+        return 0, 0
+    return report.rows.quarantined, report.rows.quarantined + report.rows.out
+
+
+def _tables(run: str, workflow: str | None, step: str | None) -> Iterator[tuple[str, pa.Table]]:
+    with tempfile.TemporaryDirectory() as scratch:
+        for one in asked_by(run, workflow):
+            report = one.status.report
+            ref = report.outputs.get("quarantine") if report else None
+            if report and ref and ref.rows and step in {None, one.step}:
+                yield one.step, rows(report.stage, ref, Path(scratch))
+
+
+def _reasons(table: pa.Table) -> Table:
+    groups = table.group_by(["rule", "column"]).aggregate([([], "count_all"), ("reason", "min")])
+    shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    shown.add_column("rows", justify="right")
+    for name in ("rule", "column", "for example"):
+        shown.add_column(name)
+    for row in groups.sort_by([("count_all", "descending")]).to_pylist():
+        texts = (row["rule"], row["column"] or "", row["reason_min"])
+        shown.add_row(f"{row['count_all']:,}", *map(escape, texts))
+    return shown
+
+
+def _rows(table: pa.Table) -> Table:
+    shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("source", "line", "reason", "row"):
+        shown.add_column(name, overflow="fold")
+    for row in table.to_pylist():
+        texts = (row[name] for name in ("source", "line", "reason", "row"))
+        shown.add_row(*(escape("" if text is None else str(text)) for text in texts))
+    return shown
+
+
+def _write_csv(tables: list[tuple[str, pa.Table]]) -> None:
+    """One table of all steps, with the step's name first."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    from ropewalk.kernel.task import QUARANTINE
+
+    whole = [
+        table.add_column(0, "step", pa.array([name] * table.num_rows, pa.string()))
+        for name, table in tables
+    ]
+    schema = QUARANTINE.insert(0, pa.field("step", pa.string()))
+    csv.write_csv(pa.concat_tables(whole) if whole else schema.empty_table(), sys.stdout.buffer)
