@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -32,10 +32,10 @@ steps:
 class Stages:
     """Collect and process, one store, and a workflow that runs through them as under Airflow."""
 
-    def __init__(self, home: Path, collect: StageService, process: StageService) -> None:
-        self.home, self.services = home, {"collect": collect, "process": process}
+    def __init__(self, home: Path, services: Iterable[StageService], text: str = FILE) -> None:
+        self.home, self.services = home, {service.stage: service for service in services}
         self.file = home / "why.yaml"
-        self.file.write_text(FILE)
+        self.file.write_text(text)
         self.rows("a,b\n1,x\n2,y\n0,z\n")
 
     def rows(self, text: str) -> None:
@@ -72,8 +72,8 @@ def stages(postgres: Postgres, tmp_path: Path) -> Iterator[Stages]:
     database = postgres.database()
     env = {"ROPEWALK_ROOT_DATA": str(tmp_path)}
     services = [StageService(name, database.stage(name), tmp_path, env) for name in ("collect", "process")]  # fmt: skip
-    with running(*services) as (collect, process):
-        yield Stages(tmp_path, collect, process)
+    with running(*services) as started:
+        yield Stages(tmp_path, started)
 
 
 def test_what_is_done_again_says_why_and_what_is_not_says_from_where(stages: Stages) -> None:

@@ -1,4 +1,4 @@
-"""The command ``ropewalk``: check, run, backfill, describe, schema, status."""
+"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, describe, schema, status."""
 
 from __future__ import annotations
 

@@ -93,6 +93,14 @@ class Airflow:
         except NotFoundError:
             return None
 
+    def clear(self, dag: str, run: str, tasks: list[str]) -> None:
+        """Have tasks of a run done again, with all before and after them, as the workflow's file is now."""
+        body = {
+            "dry_run": False, "dag_run_id": run, "task_ids": tasks, "only_failed": False,
+            "include_upstream": True, "include_downstream": True, "run_on_latest_version": True,
+        }  # fmt: skip
+        self._call("POST", f"/dags/{dag}/clearTaskInstances", json=body)
+
     def stop(self, dag: str, run: str) -> None:
         """Fail a run: what it does now is cancelled."""
         self._call("PATCH", f"/dags/{dag}/dagRuns/{run}", json={"state": "failed"})

@@ -20,7 +20,9 @@ def show_ledger(run: str, workflow: str | None, console: Console) -> None:
     """A table of the run's steps; exits with 1 where a row is unaccounted for, or a step has not succeeded."""
     found = asked_by(run, workflow)
     entries = [one for one in accounts(reports(found)) if one.report.stage != "present"]
-    console.print(table_of(entries, run))
+    console.print(table_of(entries))
+    for why, steps in _reasons(entries, run).items():
+        console.print(f"{', '.join(steps)}: [dim]{escape(why)}[/]", soft_wrap=True)
     unfinished = [one for one in found if one.status.state is not State.SUCCEEDED]
     for one in unfinished:
         _say_unfinished(one, console)
@@ -32,25 +34,24 @@ def show_ledger(run: str, workflow: str | None, console: Console) -> None:
     console.print(_sum(entries), soft_wrap=True)
 
 
-def table_of(entries: Sequence[Account], run: str) -> Table:
+def table_of(entries: Sequence[Account]) -> Table:
     """The accounts, a row per step."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("step", no_wrap=True)
     for name in ("in", "out", "quarantined"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("dropped", "account", "why it ran"):
+    for name in ("dropped", "account"):
         table.add_column(name)
     for one in entries:
-        table.add_row(*_cells(one, run))
+        table.add_row(*_cells(one))
     return table
 
 
-def _cells(one: Account, run: str) -> Iterable[str]:
+def _cells(one: Account) -> Iterable[str]:
     report, rows = one.report, one.report.rows
     several = len(one.came) > 1
     came = (f"{name} {count:,}" if several else f"{count:,}" for name, count in one.came.items())
     dropped = (f"{count:,} by {rule}" for rule, count in rows.dropped.items() if count)
-    why = f"reused from run {report.run}" if report.run != run else "; ".join(report.why)
     kind = rows.cardinality if rows.cardinality != "any" else ""
     verdict = f"✓ {kind}" if one.verdict == "balanced" else one.wrong or kind
     return (
@@ -60,8 +61,17 @@ def _cells(one: Account, run: str) -> Iterable[str]:
         f"{rows.quarantined:,}",
         escape("\n".join(dropped)),
         f"[{COLOURS[one.verdict]}]{escape(verdict)}[/]",
-        escape(why),
     )
+
+
+def _reasons(entries: Sequence[Account], run: str) -> dict[str, list[str]]:
+    """Why each step ran, or from which run it was taken: the steps by the reason."""
+    found: dict[str, list[str]] = {}
+    for one in entries:
+        report = one.report
+        why = f"reused from run {report.run}" if report.run != run else "; ".join(report.why)
+        found.setdefault(why or "no reason is known", []).append(report.step)
+    return found
 
 
 def _sum(entries: Sequence[Account]) -> str:

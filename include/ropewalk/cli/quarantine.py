@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from ropewalk.cli.stages import asked, asked_by, rows
+from ropewalk.contracts.errors import FatalError
 from ropewalk.contracts.models import Asked
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ropewalk.cli.airflow import Airflow
+
+POLL = 0.5  # seconds between two looks at a run
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 console = Console(highlight=False)
 Run = Annotated[str, typer.Argument(help="a run's id, as Airflow and `list` show it")]
@@ -69,6 +74,50 @@ def show(
         console.print(f"[bold]{name}[/]: {table.num_rows:,} rows")
         console.print(_reasons(table))
         console.print(_rows(table.slice(0, limit)))
+
+
+@app.command()
+def replay(run: Run, *, workflow: Workflow = None) -> None:
+    """Do a run again after a fix of its source or its workflow file: what was set aside has its chance, once.
+
+    The steps that set rows aside are cleared in Airflow, with all before and after them. Sources are read again;
+    each table's partition is replaced in one transaction, so that no row is there twice; what is the same is reused.
+    """
+    from ropewalk.cli.airflow import airflow
+
+    before = asked_by(run, workflow)
+    steps = [one.step for one in before if _counts(one)[0]]
+    if not steps:
+        console.print(f"Run {run} has set no row aside.")
+        return
+    name = before[0].workflow
+    with airflow() as client, console.status(f"{name} does {', '.join(steps)} again"):
+        client.clear(name, run, steps)
+        state = _end(client, name, run)
+    console.print(_compared(before, asked_by(run, name)))
+    if state != "success":
+        raise FatalError(f"run {run} has {state}", code="run_failed", hint="look at it in Airflow")
+
+
+def _end(client: Airflow, workflow: str, run: str) -> str:
+    """The state in which a run ends."""
+    while (state := str(client.run(workflow, run)["state"])) not in {"success", "failed"}:
+        time.sleep(POLL)
+    return state
+
+
+def _compared(before: list[Asked], after: list[Asked]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("step")
+    for name in ("quarantined", "now", "went on", "now"):
+        table.add_column(name, justify="right")
+    was = {one.step: _counts(one) for one in before}
+    for one in after:
+        (aside, whole), (then_aside, then_whole) = _counts(one), was.get(one.step, (0, 0))
+        if aside or then_aside:
+            counts = (then_aside, aside, then_whole - then_aside, whole - aside)
+            table.add_row(one.step, *(f"{count:,}" for count in counts))
+    return table
 
 
 def _counts(one: Asked) -> tuple[int, int]:

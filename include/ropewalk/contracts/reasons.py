@@ -9,10 +9,11 @@ from ropewalk.contracts.keys import key_parts
 from ropewalk.contracts.models import TaskRequest
 
 OF_STAGE = {
-    "collect": "it was cleared, a refresh was asked for, or it has no partition: the source is read again",
+    "collect": "the source is read again: it was cleared, or a refresh was asked for",
     "store": "a store step looks at its tables in every run",
     "present": "every run has a page of its own",
 }
+UNPARTED = "without a partition the source is read in every run"
 SAME_BUT = "nothing of it has changed, but what it made is no longer in the dataset store"
 
 
@@ -21,11 +22,11 @@ def reasons(request: TaskRequest, before: TaskRequest | None) -> list[str]:
     if before is None:
         return [f"first time for {request.partition.name}" if request.partition else "first time"]
     new, old = key_parts(request), key_parts(before)
-    found = [text for part in new for text in _of(part, new[part], old.get(part), request.stage)]
+    found = [text for part in new for text in _of(part, new[part], old.get(part), request)]
     return found or [SAME_BUT]
 
 
-def _of(part: str, new: Any, old: Any, stage: str) -> Iterator[str]:
+def _of(part: str, new: Any, old: Any, request: TaskRequest) -> Iterator[str]:
     if new == old:
         return
     if part in {"do", "checks"}:
@@ -35,13 +36,19 @@ def _of(part: str, new: Any, old: Any, stage: str) -> Iterator[str]:
     elif part == "values":
         yield from _values(new, old or {})
     elif part == "generation":
-        yield OF_STAGE.get(stage, f"its generation is {new!r}, was {old!r}")
+        yield _generation(request, old)
     elif part == "upstream":
         yield "the steps before it are not the same"
     elif part == "max_quarantined":
         yield f"max_quarantined is {new or 'not given'}, was {old or 'not given'}"
     else:
         yield f"its {part} has changed"
+
+
+def _generation(request: TaskRequest, old: Any) -> str:
+    if request.stage == "collect" and request.partition is None:
+        return UNPARTED
+    return OF_STAGE.get(request.stage, f"its generation is {request.generation!r}, was {old!r}")
 
 
 def _values(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
