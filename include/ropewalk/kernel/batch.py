@@ -6,6 +6,7 @@ again. The batch's own output, ``partitions``, has a row per partition and names
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections import Counter
@@ -48,8 +49,11 @@ INDEX = pa.schema(
     ]
 )
 WORST = ("passed", "quarantined", "warned", "failed")
-TRIES = 5  # at a partition that another batch does at the same time
-LOOKS, LOOK = 40, 0.05  # how often, and after how many seconds, to see whether that has done it
+TRIES = 8  # at a partition that another batch does at the same time
+PATIENCE = (
+    2.0  # seconds that such a one is waited for at first; each time twice as long, more or less
+)
+LOOK = 0.05  # seconds between two looks at whether it is done
 SHOWN = 5  # failed partitions that an error tells in full
 
 Place = tuple[str, DatasetRef | None]
@@ -151,7 +155,7 @@ class Batch(Task):
     def _one(self, request: TaskRequest, run: Run) -> Report:
         """Do one partition, unless it is done, or another batch is about to: then its work is taken."""
         key = task_key(request)
-        for _ in range(TRIES):
+        for turn in range(TRIES):
             known = self.store.manifest(key)
             if known is not None:
                 self.reused += 1
@@ -162,7 +166,8 @@ class Batch(Task):
                 if error.code != "fenced":
                     raise
                 self.fence()  # raises where this batch was overtaken; else another does the partition too
-                self._wait(key)
+                longer = 2**turn * random.uniform(0.5, 1.5)  # noqa: S311 - so that two do not meet again
+                self._wait(key, PATIENCE * longer)
         raise RetryableError("other batches do the same partitions", code="contended")
 
     def _anew(self, key: str, request: TaskRequest, run: Run) -> Report:
@@ -182,11 +187,10 @@ class Batch(Task):
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _wait(self, key: str) -> None:
+    def _wait(self, key: str, seconds: float) -> None:
         """Return when another batch has done a partition, or seems not to."""
-        for _ in range(LOOKS):
-            if self.store.manifest(key) is not None:
-                return
+        deadline = time.monotonic() + seconds
+        while self.store.manifest(key) is None and time.monotonic() < deadline:
             time.sleep(LOOK)
 
     def _pass_on(self, name: str, level: str, text: str) -> None:

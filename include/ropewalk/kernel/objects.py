@@ -120,6 +120,8 @@ class Directory:
             os.fsync(file.fileno())
         try:
             path.rename(target)
+        except FileNotFoundError:  # the folder is gone, and with it the seat of who adds to it
+            raise overtaken(name) from None
         except OSError:  # another file system
             shutil.copyfile(path, target)
             with target.open("rb") as file:
