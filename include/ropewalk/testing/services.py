@@ -43,6 +43,8 @@ class StageService:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     port: int = field(default_factory=free_port)
     flight_port: int = field(default_factory=free_port)
+    timeout: float = 40.0  # seconds that a client of it waits for an answer
+    patience: float = PATIENCE  # seconds that it may take to start, and a task to end
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +64,7 @@ class StageService:
         return httpx.Client(
             base_url=self.url,
             headers=headers,
-            timeout=40,
+            timeout=self.timeout,
             trust_env=False,
             verify=False,  # noqa: S501 - it is plain HTTP, and reading certificates takes 20 ms
         )
@@ -80,7 +82,7 @@ class StageService:
 
     def wait_ready(self) -> None:
         """Return when it is ready; RetryableError with its log where it has ended."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 break
@@ -100,7 +102,7 @@ class StageService:
         """Stop it, gently or not."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(PATIENCE)
+            self.process.wait(self.patience)
             self.process = None
 
     def submit(self, request: TaskRequest) -> TaskStatus:
@@ -131,7 +133,7 @@ class StageService:
 
     def end(self, key: str) -> TaskStatus:
         """How the task stands when it has ended."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while not (status := self.read(key, wait=10)).state.ended:
             if time.monotonic() > deadline:
                 raise RetryableError(f"task {key[:12]} does not end")

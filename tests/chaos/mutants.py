@@ -1,0 +1,159 @@
+"""``python -m tests.chaos.mutants [name …]``: switches each guard off in a copy of the sources; a test must go red.
+
+A mutant that lives is a test that is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("include", "plugins", "dags", "tests")
+OFF = "if False:"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A guard: where it stands, what stands there without it, and the test that must notice."""
+
+    edits: tuple[
+        tuple[str, str, str], ...
+    ]  # file under include/ropewalk, text, and what takes its place
+    test: str
+    only: str = ""  # of the file's tests
+
+
+def _one(file: str, text: str, instead: str, test: str, only: str = "") -> Mutant:
+    return Mutant(((file, text, instead),), test, only)
+
+
+SINK = "tests/store/sinks/test_postgres.py"
+POINTS = "tests/chaos/test_points.py"
+MUTANTS = {
+    "fence and ledger": Mutant(
+        (
+            ("kernel/child.py", 'if self._down.recv_bytes() != b"yes":', 'if self._down.recv_bytes() == b"?":'),
+            ("store/ledger.py", "if done is not None:", OFF),
+            ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
+        ),
+        POINTS,
+        "killed and sink.committed and append",
+    ),
+    "attempt number of a lease": _one(
+        "kernel/ledger.py",
+        "WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'\nRETURNING key",
+        "WHERE key = %(key)s AND state = 'running'\nRETURNING key",
+        "tests/chaos/test_ledger_machine.py",
+    ),
+    "order of requests": _one("store/ledger.py", "if later == (True,):", OFF, SINK, "older_request"),
+    "order of rows in an upsert": _one(
+        "store/postgres.py", "if key and ledger.overtaken(connection, load):", OFF, SINK, "upserts_that_come_late"
+    ),
+    "link, not rename": _one(
+        "kernel/objects.py", "os.link(draft, path)", "draft.rename(path)", "tests/kernel/test_objects.py", "directory"
+    ),
+    "seat": _one(
+        "kernel/objects.py", "                seat.unlink(missing_ok=True)", "                pass",
+        "tests/kernel/test_objects.py", "directory and sit_down",
+    ),
+    "seat in a bucket": _one(
+        "kernel/objects.py", '**({"IfMatch": seat} if seat else {"IfNoneMatch": "*"})', "",
+        "tests/kernel/test_objects.py", "bucket",
+    ),
+    "checksum of a file": _one(
+        "kernel/datasets.py", " or file_digest(path) != part.digest", "", "tests/kernel/test_datasets.py", "flipped_bit"
+    ),
+    "rows of a stream": _one(
+        "kernel/flight.py", "if said != (digest.rows, digest.hexdigest()):", OFF, "tests/kernel/test_flight.py"
+    ),
+    "files of an unknown commit": _one(
+        "kernel/datasets.py", "if not (self._sent and self._visible()):", "if True:", "tests/kernel/test_datasets.py",
+        "outcome_is_unknown",
+    ),
+    "reaper of older attempts": _one("store/reaper.py", "< attempt:", "< 0:", SINK, "earlier_attempt"),
+    "reaper of frozen loads": _one("store/reaper.py", "if times >= FROZEN:", OFF, SINK, "frozen"),
+    "one reader of a watermark": Mutant(
+        (
+            ("kernel/ledger.py", "AND NOT (cursor AND EXISTS (", "AND NOT (false AND EXISTS ("),
+            (
+                "kernel/migrations/versions/0002_windows.py",
+                "CREATE UNIQUE INDEX task_cursor",
+                "CREATE INDEX task_cursor",
+            ),
+        ),
+        "tests/chaos/test_ledger_machine.py",
+    ),
+    "window of a cleared run": _one(
+        "kernel/ledger.py", "CASE WHEN mine.key <> head.key THEN mine.watermark END", "NULL::jsonb",
+        "tests/chaos/test_ledger_machine.py",
+    ),
+}  # fmt: skip
+
+
+def notices(mutant: Mutant) -> bool:
+    """Whether the test goes red once the guard is off."""
+    with tempfile.TemporaryDirectory(prefix="ropewalk-mutant-") as name:
+        copy = Path(name)
+        for folder in FOLDERS:
+            shutil.copytree(
+                ROOT / folder,
+                copy / folder,
+                ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+            )
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for file, text, instead in mutant.edits:
+            _edit(copy / "include" / "ropewalk" / file, text, instead)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            mutant.test,
+        ]
+        env = {**os.environ, "PYTHONPATH": f"{copy / 'include'}:{copy}"}
+        done = subprocess.run(
+            [*command, *(["-k", mutant.only] if mutant.only else [])],
+            cwd=copy,
+            env=env,
+            check=False,
+            capture_output=True,
+        )
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout.decode()[-2000:]}")
+    return done.returncode == 1
+
+
+def _edit(path: Path, text: str, instead: str) -> None:
+    before = path.read_text(encoding="utf-8")
+    if before.count(text) != 1:
+        raise RuntimeError(
+            f"{path.name} has {text!r} {before.count(text)} times: the mutant must be written anew"
+        )
+    path.write_text(before.replace(text, instead), encoding="utf-8")
+
+
+def main() -> None:
+    """Try all guards, or the named ones; exits with 1 where one can go and no test notices."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*MUTANTS, []], metavar="name")
+    alive = []
+    for name in parser.parse_args().names or MUTANTS:
+        noticed = notices(MUTANTS[name])
+        sys.stdout.write(f"{'noticed' if noticed else 'LIVES  '}  {name}\n")
+        sys.stdout.flush()
+        alive += [] if noticed else [name]
+    sys.exit(1 if alive else 0)
+
+
+if __name__ == "__main__":
+    main()

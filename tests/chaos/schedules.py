@@ -1,0 +1,243 @@
+"""Random schedules: loads at once and out of order, and faults of every kind at every point, all drawn from a seed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from operator import methodcaller
+
+import psycopg
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
+
+from tests.chaos.loads import MODES, Load, Reader, Sums, expected, read, sums
+from tests.chaos.world import LEASE, World, gone
+
+POINTS = (
+    "task.begun", "part.written", "part.added", "sink.connected", "sink.locked", "sink.deleted", "sink.copying",
+    "sink.loaded", "sink.fenced", "sink.committed", "manifest.fenced", "manifest.written", "manifest.created",
+    "task.done",
+)  # fmt: skip
+SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment
+WAIT = (
+    4.0 * LEASE
+)  # seconds for a point to be reached: a load may wait for another's lock, or for a lease
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@dataclass
+class Tally:
+    """What was done to the world, and what came of it."""
+
+    schedules: int = 0
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    looks: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Take in another's."""
+        self.schedules += other.schedules
+        self.faults += other.faults
+        self.looks += other.looks
+        self.wrong += other.wrong
+
+
+def run(world: World, seed: int) -> Tally:
+    """Do the schedule of a seed: its faults, and what was wrong after it."""
+    dice = random.Random(seed)  # noqa: S311 - it must be repeatable
+    tally = Tally(schedules=1)
+    try:
+        tally.wrong = [
+            f"seed {seed}: {wrong}" for wrong in Schedule(world, dice, f"s{seed}", tally).run()
+        ]
+    except (AssertionError, psycopg.Error, OSError) as error:
+        tally.wrong = [f"seed {seed}: {type(error).__name__}: {error}"]
+    finally:
+        world.heal()
+    return tally
+
+
+class Schedule:
+    """The loads and the faults of one seed."""
+
+    def __init__(self, world: World, dice: random.Random, schema: str, tally: Tally) -> None:
+        self.world, self.dice, self.tally = world, dice, tally
+        mode = dice.choice(MODES)
+        orders = dice.sample(range(2, 12), 3)
+        self.base = Load(schema, mode, 1, 1, 1)
+        self.loads = [
+            Load(schema, mode, dice.choice((1, 1, 2)), version, requested, dice.choice((40, 2000)))
+            for version, requested in enumerate(orders, 2)
+        ]
+        kinds = [kind for kind in FAULTS if kind not in {"full", "busy"} or world.can(kind)]
+        self.plan = [(dice.choice((*POINTS, SOMEWHERE)), dice.choice(kinds)) for _ in range(3)]
+        self.keys: list[TaskRequest] = []
+
+    def run(self) -> list[str]:
+        """Everything, from the first load to the last look."""
+        self.world.arm("")
+        self._do(self.base)
+        with (
+            Reader(self.world.dsn, self.base.schema, self._allowed()) as reader,
+            ThreadPoolExecutor(len(self.loads)) as pool,
+        ):
+            asked = [pool.submit(self._do, load) for load in self.loads]
+            for point, kind in self.plan:
+                if all(one.done() for one in asked):
+                    break
+                self._fault(point, kind)
+            self.world.arm("")
+            self.world.wake()
+            reports = [one.result() for one in asked]
+        self.tally.looks += reader.seen
+        return [*reader.wrong[:3], *self._wrong(reports)]
+
+    def _allowed(self) -> set[Sums]:
+        """The tables after any of the loads, whichever have been done."""
+        return {
+            sums(expected([self.base, *some]))
+            for number in range(len(self.loads) + 1)
+            for some in itertools.combinations(self.loads, number)
+        }
+
+    def _do(self, load: Load) -> Report:
+        """Have the source's rows collected, and loaded."""
+        collected = self.world.drive(self._collecting(load))
+        if collected.output is None:
+            raise AssertionError("collect put nothing out")
+        request = load.request(collected.output)
+        self.keys.append(request)
+        return self.world.drive(request)
+
+    def _collecting(self, load: Load) -> TaskRequest:
+        name = f"{load.schema}-{load.version}.csv"
+        lines = "".join(f"{n},{day},{version}\n" for n, day, version in load.source)
+        (self.world.home / name).write_text(f"n,day,v\n{lines}", encoding="ascii")
+        columns = {"n": "integer", "day": "string", "v": "integer"}
+        options = {"path": f"data://{name}", "format": "csv", "columns": columns}
+        return TaskRequest(
+            workflow=load.schema,
+            step="rows",
+            stage="collect",
+            do=[Use(plugin="files", options=options)],
+            generation=str(load.version),
+            run=RunInfo(id=f"run-{load.requested}", requested=load.requested),
+        )
+
+    def _fault(self, point: str, kind: str) -> None:
+        """Wait until the point is reached, and do what the kind says; a fault that met nobody does not count."""
+        if point == SOMEWHERE:
+            time.sleep(self.dice.uniform(0, 0.5))
+            child = self.world.some_child()
+        else:
+            self.world.arm(f"{point}:stop")
+            child = self.world.hit(WAIT)
+            self.world.arm("")
+        if child is None or gone(child):
+            return
+        FAULTS[kind](self, child)
+        self.tally.faults[kind, point] += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGCONT)
+
+    def _wrong(self, reports: Iterable[Report]) -> list[str]:
+        """What is not as after a clean pass."""
+        wrong = [] if all(reports) else ["a load has no report"]
+        with psycopg.connect(self.world.dsn) as session:
+            tables = set(read(session, self.base.schema))
+        if tables != {expected([self.base, *self.loads])}:
+            found = [sorted(Counter(v for (_, _, v), _ in one).items()) for one in tables]
+            wrong.append(f"the tables hold {found}, after {self.loads}")
+        for request in self.keys:
+            manifest = self.world.datasets.manifest(task_key(request))
+            if manifest is None:
+                wrong.append(f"there is no manifest of {request.step}")
+        return [*wrong, *self.world.leftovers()]
+
+
+def _kill_child(_: Schedule, child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+
+
+def _kill_stage(schedule: Schedule, child: int) -> None:
+    replica = schedule.world.replica(child)
+    replica.stop(signal.SIGKILL)
+    replica.start()
+
+
+def _freeze(schedule: Schedule, child: int) -> None:
+    """Stop the replica past its lease; half of the times until another has done all that there was to do."""
+    replica = schedule.world.replica(child)
+    if replica.process is None:
+        return
+    os.kill(child, signal.SIGSTOP)
+    os.kill(replica.process.pid, signal.SIGSTOP)
+    time.sleep(LEASE * schedule.dice.choice((1.1, 2.5)))
+    for pid in schedule.dice.sample((child, replica.process.pid), 2):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _crash_postgres(schedule: Schedule, _: int) -> None:
+    schedule.world.server.crash()
+    schedule.world.server.start()
+
+
+def _cut(schedule: Schedule, _: int) -> None:
+    schedule.world.proxies["postgres"].cut()
+
+
+def _halve(schedule: Schedule, child: int) -> None:
+    schedule.world.proxies["postgres"].halve(schedule.dice.choice((1, 3)))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGCONT)
+    time.sleep(0.1)
+    schedule.world.proxies["postgres"].halve(0)
+
+
+def _silence(schedule: Schedule, child: int) -> None:
+    """Nothing comes from the database, and nothing goes there, for a while: half a lease, or longer than one."""
+    schedule.world.proxies["postgres"].hold()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGCONT)
+    time.sleep(LEASE * schedule.dice.choice((0.5, 1.5)))
+    schedule.world.proxies["postgres"].go_on()
+
+
+def _cancel(schedule: Schedule, _: int) -> None:
+    for request in schedule.keys[-2:]:
+        schedule.world.ask("store", methodcaller("cancel", task_key(request)))
+
+
+def _ask_twice(schedule: Schedule, _: int) -> None:
+    for request in schedule.keys:
+        schedule.world.submit(request)
+
+
+def _full(schedule: Schedule, child: int) -> None:
+    """The store's disk is full for a while."""
+    with schedule.world.full_disk():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGCONT)
+        time.sleep(0.3)
+
+
+def _busy(schedule: Schedule, _: int) -> None:
+    """The S3 server answers 503 for a while, and cuts what is under way."""
+    schedule.world.proxies["s3"].answer(*[BUSY] * schedule.dice.choice((1, 4, 12)))
+    schedule.world.proxies["s3"].cut()
+
+
+FAULTS: dict[str, Callable[[Schedule, int], None]] = {
+    "kill child": _kill_child, "kill stage": _kill_stage, "freeze": _freeze, "crash postgres": _crash_postgres,
+    "cut": _cut, "halve": _halve, "silence": _silence, "cancel": _cancel, "ask twice": _ask_twice, "full": _full,
+    "busy": _busy,
+}  # fmt: skip

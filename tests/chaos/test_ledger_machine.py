@@ -1,0 +1,266 @@
+"""The ledger against a model: submit, retry, clear, cancel, crash, takeover and commit in any order.
+
+What it must keep is said of the source's rows, which are numbers: the windows that the runs of a step have read last
+lie side by side. No number is lost between two, and none is in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from ropewalk.contracts.errors import Problem
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Report, RunInfo, State, TaskRequest, Use
+from ropewalk.kernel.ledger import Ledger, Row
+from ropewalk.kernel.migrations import migrate
+
+from tests.conftest import Postgres
+
+RUNS = ("a", "b", "c")
+OWNERS = ("one:1#x", "two:2#x")
+Window = tuple[int, int]
+
+
+@dataclass
+class Attempt:
+    """A process that does a task: what it knows, whether its lease holds is for the ledger to say."""
+
+    key: str
+    run: str
+    number: int
+    window: tuple[int, int | None]
+    row: Row
+    fenced: bool = False
+
+
+@dataclass
+class Model:
+    """What must be so."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    seats: dict[str, int] = field(default_factory=dict)
+    manifests: dict[str, Report] = field(default_factory=dict)
+    read: dict[str, Window] = field(
+        default_factory=dict
+    )  # by run: what its last finished task has read
+
+
+class Machine(RuleBasedStateMachine):
+    """The rules; ``ledger`` and ``loop`` are the test's."""
+
+    ledger: Ledger
+    loop: asyncio.Runner
+    dsn: str
+
+    @initialize()
+    def begin(self) -> None:
+        with psycopg.connect(self.dsn) as session:
+            session.execute("TRUNCATE store.task CASCADE")
+        self.model = Model()
+        self.generations = dict.fromkeys(RUNS, 0)
+        self.alive: list[Attempt] = []
+        self.source = 0
+        self.askers = map(str, itertools.count())
+
+    def do(self, work: Any) -> Any:
+        """Await what the ledger does."""
+        return self.loop.run(work)
+
+    def request(self, run: str) -> TaskRequest:
+        """What a run asks for: its reading of the step."""
+        return TaskRequest(
+            workflow="demo",
+            step="reads",
+            stage="store",
+            do=[Use(plugin="numbers", options={"cursor": "n"})],
+            generation=f"{run}/{self.generations[run]}",
+            run=RunInfo(id=run, attempt=next(self.askers)),
+        )
+
+    @rule(rows=st.integers(1, 5))
+    def the_source_grows(self, rows: int) -> None:
+        self.source += rows
+
+    @rule(run=st.sampled_from(RUNS))
+    def submit(self, run: str) -> None:
+        """Ask for the first time, or again."""
+        request = self.request(run)
+        key = task_key(request)
+        status = self.do(self.ledger.submit(key, request))
+        before = self.model.states.get(key)
+        again = before in {None, State.FAILED, State.CANCELLED}
+        self.model.states[key] = State.QUEUED if again else before  # type: ignore[assignment]
+        assert status.state is self.model.states[key]
+
+    @rule(run=st.sampled_from(RUNS))
+    def clear(self, run: str) -> None:
+        """A user clears what has ended: the next time it is read anew."""
+        state = self.model.states.get(task_key(self.request(run)))
+        if state is not None and state.ended:
+            self.generations[run] += 1
+
+    @rule(run=st.sampled_from(RUNS), late=st.booleans())
+    def cancel(self, run: str, *, late: bool) -> None:
+        """For the asker of now, or for one that has been replaced."""
+        request = self.request(run)
+        key = task_key(request)
+        if key not in self.model.states:
+            return
+        with psycopg.connect(self.dsn) as session:
+            found = session.execute("SELECT asker FROM store.task WHERE key = %s", [key]).fetchone()
+        status = self.do(
+            self.ledger.cancel(key, "an earlier one" if late else str(found and found[0]))
+        )
+        if not late and not self.model.states[key].ended:
+            self.model.states[key] = State.CANCELLED
+        assert status.state is self.model.states[key]
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def claim(self, owner: str) -> None:
+        """A replica takes a task, if one waits that may run."""
+        row = self.do(self.ledger.claim(owner, 3600))
+        running = [key for key, state in self.model.states.items() if state is State.RUNNING]
+        if row is None:
+            waiting = [key for key, state in self.model.states.items() if state is State.QUEUED]
+            assert running or not waiting, "a task waits for nothing"
+            return
+        key, number = row["key"], row["attempt"]
+        assert number == self.model.attempts.get(key, 0) + 1
+        assert set(running) <= {key}, "two that read on from one watermark run at a time"
+        self.model.states[key], self.model.attempts[key] = State.RUNNING, number
+        self.model.seats[key] = number
+        window = (row["since"] or 0, row["until"])
+        self.alive.append(Attempt(key, row["run_id"], number, window, row))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def ask_the_fence(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.alive))
+        held = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
+        assert held == self.holds(attempt)
+        attempt.fenced = attempt.fenced or held
+
+    @precondition(lambda self: any(attempt.fenced for attempt in self.alive))
+    @rule(data=st.data())
+    def create_the_manifest(self, data: st.DataObject) -> None:
+        """At any time after the fence has said yes, as one that was stopped there may: then the seat decides."""
+        attempt = data.draw(st.sampled_from([one for one in self.alive if one.fenced]))
+        if self.model.seats[attempt.key] == attempt.number:
+            self.model.manifests.setdefault(attempt.key, self.report(attempt))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        """With what is in the store; else with an error."""
+        attempt = data.draw(st.sampled_from(self.alive))
+        self.alive.remove(attempt)
+        made = self.model.manifests.get(attempt.key)
+        if made is not None and made.since == attempt.row["since"]:
+            outcome: Report | Problem = made
+        else:
+            outcome = Problem(detail="it fails, or another has read on", retryable=True)
+        ended = self.do(self.ledger.end(attempt.key, attempt.number, outcome))
+        assert ended == self.holds(attempt)
+        if ended:
+            done = isinstance(outcome, Report)
+            self.model.states[attempt.key] = State.SUCCEEDED if done else State.FAILED
+            if isinstance(outcome, Report):
+                self.model.read[attempt.run] = (
+                    int(outcome.since or 0),
+                    int(outcome.watermark or 0),
+                )
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def be_silent_too_long(self, data: st.DataObject) -> None:
+        """The lease of a running task runs out; its process may live on."""
+        attempt = data.draw(st.sampled_from(self.alive))
+        with psycopg.connect(self.dsn, autocommit=True) as session:
+            session.execute(
+                "UPDATE store.task SET lease_until = clock_timestamp() - interval '1 h'"
+                " WHERE key = %s AND state = 'running'",
+                [attempt.key],
+            )
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def restart(self, owner: str) -> None:
+        """A replica is started anew at its place: what it ran is queued again."""
+        place = owner.partition("#")[0]
+        with psycopg.connect(self.dsn) as session:
+            rows = session.execute(
+                "SELECT key FROM store.task WHERE state = 'running' AND split_part(owner, '#', 1) = %s",
+                [place],
+            ).fetchall()
+        assert self.do(self.ledger.requeue(f"{place}#anew")) == len(rows)
+        for (key,) in rows:
+            self.model.states[key] = State.QUEUED
+
+    def report(self, attempt: Attempt) -> Report:
+        """What an attempt has read: up to the source's end, or where another went on."""
+        _, until = attempt.window
+        now = datetime.now(UTC)
+        return Report(
+            key=attempt.key, workflow="demo", step="reads", stage="store", plugins=["numbers"], run=attempt.run,
+            since=attempt.row["since"], watermark=self.source if until is None else until, started=now, ended=now,
+        )  # fmt: skip
+
+    def holds(self, attempt: Attempt) -> bool:
+        """Whether the task is the attempt's."""
+        state = self.model.states[attempt.key]
+        return state is State.RUNNING and self.model.attempts[attempt.key] == attempt.number
+
+    @invariant()
+    def the_states_are_the_models(self) -> None:
+        if hasattr(self, "model"):
+            with psycopg.connect(self.dsn) as session:
+                found: dict[str, str] = dict(
+                    session.execute("SELECT key, state FROM store.task").fetchall()
+                )
+            assert found == {key: str(state) for key, state in self.model.states.items()}
+
+    @invariant()
+    def no_number_is_lost_and_none_is_read_twice(self) -> None:
+        windows = sorted(self.model.read.values()) if hasattr(self, "model") else []
+        for (_, end), (start, _) in itertools.pairwise(windows):
+            assert end == start, windows
+        assert not windows or windows[0][0] == 0, windows
+
+
+@pytest.mark.timeout(600)
+def test_any_order_of_events(postgres: Postgres) -> None:
+    dsn = postgres.database().stage("store")
+    migrate(dsn, "store")
+    with asyncio.Runner() as loop:
+        ledger = Ledger.at(dsn, "store")
+        loop.run(ledger.pool.open())
+        machine = type("TestMachine", (Machine,), {"ledger": ledger, "loop": loop, "dsn": dsn})
+        checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+        try:
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=25,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=checks,
+                ),
+            )
+        finally:
+            loop.run(ledger.pool.close())

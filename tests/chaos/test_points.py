@@ -1,0 +1,108 @@
+"""Every named crash point by every way to die by every mode: the tables are those of a clean pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from ropewalk.contracts.keys import task_key
+
+from tests.chaos.loads import MODES, Load, Reader, expected, read, sums
+from tests.chaos.world import PATIENCE, World, gone, world
+
+# Reached in the child that loads; the order is that of the load.
+POINTS = (
+    "task.begun", "sink.connected", "sink.locked", "sink.deleted", "sink.copying", "sink.loaded", "sink.fenced",
+    "sink.committed", "manifest.fenced", "manifest.written", "manifest.created", "task.done",
+)  # fmt: skip
+pytestmark = pytest.mark.timeout(300)
+SERVICE_POINTS = ("submit.asked", "submit.entered", "task.claimed", "task.ending")
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world with two replicas of the store stage."""
+    with world(tmp_path_factory.mktemp("world")) as made:
+        yield made
+
+
+def run(chaos: World, mode: str, point: str, how: str) -> None:
+    """Load a second version of a day over the first and die once at a point: all must be as if nothing had been."""
+    schema = f"{mode}_{point}_{how}".replace(".", "_")
+    base = [Load(schema, mode, 1, 1, 1), Load(schema, mode, 2, 1, 2)]
+    last = Load(schema, mode, 1, 2, 3)
+    chaos.arm("")
+    for load in base:
+        chaos.drive(load.request(chaos.dataset(load.source)))
+    allowed = {sums(expected(base)), sums(expected([*base, last]))}
+    request = last.request(chaos.dataset(last.source))
+    with Reader(chaos.dsn, schema, allowed) as reader:
+        chaos.arm(f"{point}:{'stop' if how == 'freeze' else how}")
+        if how == "freeze":
+            freeze(chaos, request)
+        report = chaos.drive(request)
+    assert chaos.hit(0.1) is not None, f"nothing has reached {point}"
+    assert reader.wrong == []
+    assert reader.seen > 0
+    with psycopg.connect(chaos.dsn) as session:
+        assert set(read(session, schema)) == {expected([*base, last])}
+    assert chaos.drive(request) == report, "the report of a task that is done does not change"
+    manifest = chaos.datasets.manifest(task_key(request))
+    assert manifest is not None
+    assert manifest.report == report
+
+
+def freeze(chaos: World, request: object) -> None:
+    """Stop the child at the point and its whole replica with it, until another has taken the task over and done it."""
+    chaos.submit(request)  # type: ignore[arg-type]
+    child = chaos.hit()
+    assert child is not None
+    replica = chaos.replica(child)
+    assert replica.process is not None
+    os.kill(replica.process.pid, signal.SIGSTOP)
+    try:
+        chaos.drive(request)  # type: ignore[arg-type]
+    finally:
+        os.kill(child, signal.SIGCONT)
+        os.kill(replica.process.pid, signal.SIGCONT)
+    deadline = time.monotonic() + PATIENCE
+    while not gone(child):
+        assert time.monotonic() < deadline, "the zombie does not end"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_child_that_is_killed(chaos: World, point: str, mode: str) -> None:
+    run(chaos, mode, point, "kill")
+
+
+@pytest.mark.parametrize(("point", "mode"), list(zip(POINTS, MODES * 3, strict=True)))
+def test_an_error(chaos: World, point: str, mode: str) -> None:
+    run(chaos, mode, point, "raise")
+
+
+@pytest.mark.parametrize(
+    ("point", "mode"), list(zip(POINTS * 2, MODES * 3 + (MODES[1:] + MODES[:1]) * 3, strict=True))
+)
+def test_a_replica_that_freezes_past_its_lease_and_wakes_up(
+    chaos: World, point: str, mode: str
+) -> None:
+    run(chaos, mode, point, "freeze")
+
+
+@pytest.mark.parametrize("point", SERVICE_POINTS)
+def test_a_stage_that_is_killed(chaos: World, point: str) -> None:
+    run(chaos, "append", point, "kill")
+    for service in chaos.all_services():
+        if service.process is not None and service.process.poll() is not None:
+            service.start()
+
+
+def test_nothing_is_left_open(chaos: World) -> None:
+    """After all that."""
+    assert chaos.leftovers() == []
