@@ -85,6 +85,7 @@ restore: ## put back what `make backup` saved (FROM=…)
 .PHONY: test-compose
 test-compose: install ## bring the containers up in a project of its own, disturb them, and take all down (needs an engine)
 	ROPEWALK_TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose
+
 .PHONY: chaos
 chaos: install ## break a real installation in N ways drawn from SEED, and look whether a row is lost or doubled
 	$(BIN)/python -m tests.chaos --n $(or $(N),1000) --seed $(or $(SEED),1)

@@ -255,7 +255,7 @@ class World:
 
     def leftovers(self) -> list[str]:
         """What a world at rest must not have: a session of a load, or a transaction in doubt."""
-        with psycopg.connect(self.databases.cluster.superuser, autocommit=True) as session:
+        with psycopg.connect(self.server.cluster.superuser, autocommit=True) as session:
             open_loads = session.execute(
                 "SELECT application_name, state, query FROM pg_stat_activity"
                 " WHERE application_name ~ '^ropewalk:[0-9a-f]{12}:'"

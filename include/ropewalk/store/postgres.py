@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
     from ropewalk.store.sinks.postgres import Options
 
+# A server that has vanished without a word is given up after half a minute.
+KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 AHEAD = 4  # blocks that are encoded while others are sent
 TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "20s"}
 
@@ -319,7 +326,7 @@ def _connected(options: Options, task: Task) -> Iterator[psycopg.Connection[Any]
     tag = reaper.tag(task.key, task.attempt)
     try:
         with psycopg.connect(
-            dsn, autocommit=True, application_name=tag, connect_timeout=10
+            dsn, autocommit=True, application_name=tag, connect_timeout=10, **KEEPALIVES
         ) as connection:
             yield connection
     except pg.InsufficientPrivilege as error:

@@ -107,7 +107,7 @@ class Proxy:
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard | None
     ) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
+        try:
             while data := await reader.read(CHUNK):
                 await self._flow.wait()
                 if self._halve and len(data) > 1:
@@ -121,6 +121,8 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()
+        except (OSError, RuntimeError):  # one side was reset, and so is the other
+            _reset(writer)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
