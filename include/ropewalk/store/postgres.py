@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ropewalk.store.sinks.postgres import Options
 
 # A server that has vanished without a word is given up after half a minute.
-KEEPALIVES = {
+KEEPALIVES: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
