@@ -58,7 +58,7 @@ class Containers(Installation):
         """The installation whose secrets are in a folder; what is missing of them is made."""
         home = Home(folder)
         numbers = {name: FLIGHT if name.endswith("_flight") else HTTP for name in ports.NAMES}
-        return cls(home, numbers, secrets.load(home))
+        return cls(home, {**numbers, "postgres": POSTGRES}, secrets.load(home))
 
     @property
     def databases(self) -> Databases:
