@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +26,7 @@ def refuse(task: Task, source: str, refused: Sequence[Refused]) -> None:
             "rule": ["parse"] * len(refused),
             "column": [None] * len(refused),
             "reason": [one.reason for one in refused],
-            "row": [one.text for one in refused],
+            "row": [one.text.replace("\0", "\\0") for one in refused],
         }
         task.quarantine(pa.table(columns, schema=QUARANTINE))
 
@@ -36,9 +37,14 @@ def typed(
     types: Mapping[str, pa.DataType],
     source: str,
     lines: pa.Array,
+    guessed: Container[str] = (),
 ) -> pa.RecordBatch:
-    """The batch in the given types, without the rows that do not convert: those are set aside."""
-    found, bad = convert(batch, types)
+    """The batch in the given types, without the rows that do not convert: those are set aside.
+
+    So are those with a zero byte in a text, which PostgreSQL cannot hold and C cuts off.
+    """
+    found, bad = convert(batch, types, guessed)
+    bad += _with_zero_bytes(found)
     if not bad:
         return found
     _set_aside(task, batch, bad, source, lines)
@@ -53,8 +59,9 @@ def _set_aside(
     for one in bad:
         rows = one.rows.filter(pc.invert(pc.is_in(one.rows, value_set=seen)))
         seen = pa.concat_arrays([seen, rows])
-        values = pc.cast(batch.column(one.column).take(rows), pa.string())
-        reason = pc.binary_join_element_wise(f"{one.column}: ", values, f" is no {one.type}", "")
+        values = _shown(batch.column(one.column).take(rows))
+        said = f" is no {one.type}" if one.type else " has a zero byte"
+        reason = pc.binary_join_element_wise(f"{one.column}: ", values, said, "")
         size = len(rows)
         columns = [
             pa.repeat(pa.scalar(source), size),
@@ -65,6 +72,35 @@ def _set_aside(
             _as_json(batch.take(rows)),
         ]
         task.quarantine(pa.RecordBatch.from_arrays(columns, schema=QUARANTINE))
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    """Values as texts for a reason."""
+    if pa.types.is_nested(values.type):
+        return pa.array(["the value"] * len(values))
+    return pc.replace_substring(pc.cast(values, pa.string()), "\0", "\\0")
+
+
+def _with_zero_bytes(batch: pa.RecordBatch) -> list[Bad]:
+    """The rows of each column of texts that have a zero byte."""
+    found = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if text and _has_zero(column):
+            rows = pc.indices_nonzero(pc.fill_null(pc.match_substring(column, "\0"), False))
+            found.append(Bad(name, "", rows.cast(pa.int64())))
+    return [one for one in found if len(one.rows)]
+
+
+def _has_zero(column: pa.Array) -> bool:
+    """Whether there may be a zero byte in some texts: one look at their bytes."""
+    if not len(column) or column.buffers()[2] is None:
+        return False
+    _, offsets, data = column.buffers()
+    width = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
+    looked = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    return len(looked) > 0 and int(looked.min()) == 0
 
 
 def _as_json(batch: pa.RecordBatch) -> pa.Array:

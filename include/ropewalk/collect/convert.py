@@ -7,7 +7,7 @@ good data pays nothing for it, and no row is looked at in Python.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,10 @@ TYPES: dict[str, pa.DataType] = {
     "binary": pa.binary(),
 }  # fmt: skip
 DECIMAL = re.compile(r"^decimal\((\d+)\s*(?:,\s*(\d+))?\)$")
-LEADING_ZERO = r"^[-+]?0[0-9]"
+NO_NUMBER = r"^(\+|[-+]?0[0-9])"
+"""Texts that could be read as a number and are none: a postcode, a telephone's number."""
+INEXACT = r"^[-+]?([0-9]{16,}$|[0.]*[1-9](\.?[0-9]){17})"
+"""Numbers of more digits than a float holds."""
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -55,12 +58,15 @@ def type_of(name: str) -> pa.DataType:
 
 
 def convert(
-    batch: pa.RecordBatch, types: Mapping[str, pa.DataType]
+    batch: pa.RecordBatch, types: Mapping[str, pa.DataType], guessed: Container[str] = ()
 ) -> tuple[pa.RecordBatch, list[Bad]]:
-    """The batch with its columns in the given types, null where a value does not convert; and where that was."""
+    """The batch with its columns in the given types, null where a value does not convert; and where that was.
+
+    Columns whose type was ``guessed`` take only texts that a number of the type stands for without loss.
+    """
     arrays, bad = [], []
     for name in types:
-        array, rows = to_type(batch.column(name), types[name])
+        array, rows = to_type(batch.column(name), types[name], guessed=name in guessed)
         arrays.append(array)
         if len(rows):
             bad.append(Bad(name, str(types[name]), rows))
@@ -68,7 +74,9 @@ def convert(
     return pa.RecordBatch.from_arrays(arrays, schema=schema), bad
 
 
-def to_type(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
+def to_type(
+    array: pa.Array, kind: pa.DataType, *, guessed: bool = False
+) -> tuple[pa.Array, pa.Array]:
     """An array in another type, and the positions of the values that have none in it."""
     if array.type == kind:
         return array, pa.array([], pa.int64())
@@ -77,7 +85,10 @@ def to_type(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
         array = pc.utf8_trim_whitespace(array)
     parts: list[pa.Array] = []
     bad: list[int] = []
-    _halve(array, _ways(array.type, kind), kind, 0, parts, bad)
+    ways = _ways(array.type, kind)
+    if guessed and text and _is_number(kind):
+        ways = [_guarded(way, kind) for way in ways]
+    _halve(array, ways, kind, 0, parts, bad)
     whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
     return whole, pa.array(bad, pa.int64())
 
@@ -87,18 +98,27 @@ def infer(texts: pa.Array) -> pa.DataType:
     values = texts.drop_null()
     if len(values) == 0:
         return pa.string()
-    padded = pc.any(pc.match_substring_regex(values, LEADING_ZERO)).as_py()
-    for kind in (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), UTC):
-        if padded and kind in (pa.int64(), pa.float64()):
-            continue  # a postcode, a number of a flight: zeros in front are part of it
+    for kind in (pa.int64(), pa.float64(), pa.bool_()):
         if (
             kind == pa.bool_()
             and not pc.all(pc.match_substring_regex(values, "(?i)^(true|false)$")).as_py()
         ):
             continue
+        ways = _ways(pa.string(), kind)
+        if _is_number(kind):
+            ways = [_guarded(way, kind) for way in ways]
+        if any(_tried(way, values) is not None for way in ways):
+            return kind
+    return infer_moment(values) or pa.string()
+
+
+def infer_moment(texts: pa.Array) -> pa.DataType | None:
+    """The type of a column of texts that are all dates, or all instants; None where they are neither."""
+    values = texts.drop_null()
+    for kind in (pa.date32(), UTC):
         if any(_tried(way, values) is not None for way in _ways(pa.string(), kind)):
             return kind
-    return pa.string()
+    return None
 
 
 def nulled(texts: pa.Array, nulls: Sequence[str]) -> pa.Array:
@@ -150,9 +170,41 @@ def _ways(source: pa.DataType, kind: pa.DataType) -> list[Convert]:
             lambda array: pc.cast(array, kind),
             lambda array: pc.assume_timezone(pc.cast(array, pa.timestamp("us")), "UTC"),
         ]
-    if pa.types.is_string(kind) and not text and not pa.types.is_binary(source):
-        return [lambda array: pc.cast(array, kind)]
+    if text and pa.types.is_integer(kind):
+        return [lambda array: pc.cast(_without(array, "[xX]"), kind)]  # Arrow takes 0x1F as well
+    if text and pa.types.is_floating(kind):
+        return [lambda array: _finite(array, pc.cast(array, kind))]
+    if text and pa.types.is_time(kind):
+        return [lambda array: pc.cast(pc.cast(_on_a_day(array), pa.timestamp("us")), kind)]
     return [lambda array: pc.cast(array, kind)]
+
+
+def _without(texts: pa.Array, pattern: str) -> pa.Array:
+    """The texts; ArrowInvalid where one has the pattern in it."""
+    if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
+        raise pa.ArrowInvalid(f"a text has {pattern}")
+    return texts
+
+
+def _finite(texts: pa.Array, floats: pa.Array) -> pa.Array:
+    """The floats; ArrowInvalid where a number became infinite that is not written so."""
+    if not pc.all(pc.is_finite(floats)).as_py():
+        _without(texts.filter(pc.is_inf(floats)), "[0-9]")
+    return floats
+
+
+def _on_a_day(texts: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pa.scalar("1970-01-01T", texts.type), texts, "")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _guarded(way: Convert, kind: pa.DataType) -> Convert:
+    """A way that refuses texts which a number would change: zeros in front, digits that a float lacks."""
+    pattern = f"{NO_NUMBER}|{INEXACT}" if pa.types.is_floating(kind) else NO_NUMBER
+    return lambda array: way(_without(array, pattern))
 
 
 def rows_of(bad: Sequence[Bad], rows: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import requests
@@ -19,6 +18,7 @@ from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.json import Records, records_of
 from ropewalk.collect.outside import guard, origin
+from ropewalk.collect.spool import Spool
 from ropewalk.contracts.errors import (
     ConfigError,
     DataError,
@@ -91,46 +91,40 @@ class _Reader:
             yield from self._batches()
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        records = Records(self.types)
+        """All pages are read before the first batch: a field may come with the last record."""
+        records, spool = Records(self.types), Spool(self.task.scratch)
         highest: Any = None
-        number = 0
         for page in self._pages():
-            table = records.parse(page)
-            self.task.took(table.num_rows + len(records.refused))
+            for table, numbers in records.parse(page):
+                self.task.took(table.num_rows)
+                spool.write(table, numbers, self.options.path)
+                highest = self._highest(table, highest)
+            self.task.took(len(records.refused))
             refuse(self.task, self.options.path, records.refused)
             records.refused = []
-            highest = self._highest(table, highest)
-            table = self._selected(table)
-            for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]:
-                if not batch.num_columns:
-                    continue
-                lines = pa.array(np.arange(number + 1, number + batch.num_rows + 1))
-                number += batch.num_rows
-                kinds = {
-                    name: self.types.get(name, batch.schema.field(name).type)
-                    for name in batch.schema.names
-                }
-                yield typed(self.task, batch, kinds, self.options.path, lines)
-        if records.schema is None:
-            empty = pa.schema(list(self.types.items())).empty_table()
-            yield pa.RecordBatch.from_pylist([], self._selected(empty).schema)
+            self.task.progress(spool.rows)
+        schema = self._selected(records.schema())
+        types = dict(zip(schema.names, schema.types, strict=True))
+        yield pa.RecordBatch.from_pylist([], schema)
+        for source, batch, lines in spool.batches(schema):
+            yield typed(self.task, batch, types, source, lines)
         self.task.watermark = highest if highest is not None else self.task.since
 
-    def _selected(self, table: pa.Table) -> pa.Table:
+    def _selected(self, schema: pa.Schema) -> pa.Schema:
         """The columns that are wanted."""
         wanted = self.options.select
         if wanted is None:
-            return table
+            return schema
         for name in wanted:
-            if name not in table.column_names:
-                hint = nearest(name, table.column_names)
+            if name not in schema.names:
+                hint = nearest(name, schema.names)
                 raise DataError(
                     f"the records have no field {name!r}",
                     code="unknown_column",
                     field="select",
                     hint=hint,
                 )
-        return table.select(wanted)
+        return pa.schema([schema.field(name) for name in wanted])
 
     def _highest(self, table: pa.Table, highest: Any) -> Any:
         if self.options.cursor is None or not table.num_rows:

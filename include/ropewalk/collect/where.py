@@ -29,17 +29,22 @@ def where(
     text, parameters = bound(_checked(condition), task.values)
     schema = rows.schema
     read = rows.num_rows if isinstance(rows, pa.Table) else 0
+    faults: list[BaseException] = []
 
     def counted() -> Iterator[pa.RecordBatch]:
         nonlocal read
-        for batch in rows:
-            read += batch.num_rows
-            yield batch
+        try:
+            for batch in rows:
+                read += batch.num_rows
+                yield batch
+        except BaseException as error:
+            faults.append(error)  # DuckDB would tell its text alone
+            raise
 
     def kept() -> Iterator[pa.RecordBatch]:
         left = 0
         stream = pa.RecordBatchReader.from_batches(schema, counted())
-        with nullcontext(connection) if connection else duck(task) as opened, _explained():
+        with nullcontext(connection) if connection else duck(task) as opened, _explained(faults):
             opened.register("data", rows if isinstance(rows, pa.Table) else stream)
             found = opened.sql(f"SELECT * FROM data WHERE {text}", params=parameters)  # noqa: S608 - checked
             for batch in found.to_arrow_reader(BATCH):
@@ -51,21 +56,32 @@ def where(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(faults: list[BaseException]) -> Iterator[None]:
+    """What is wrong with the condition; what was wrong with the rows as it was told."""
     import duckdb
 
     try:
         yield
-    except (
+    except (duckdb.Error, pa.ArrowException) as error:
+        if faults:
+            raise faults[0] from None
+        if not isinstance(error, _of_the_condition()):
+            raise
+        raise ConfigError(
+            f"where: {str(error).splitlines()[0]}", code="where", field="where"
+        ) from None
+
+
+def _of_the_condition() -> tuple[type[Exception], ...]:
+    import duckdb
+
+    return (
         duckdb.ParserException,
         duckdb.BinderException,
         duckdb.CatalogException,
         duckdb.PermissionException,
         duckdb.DataError,
-    ) as error:
-        raise ConfigError(
-            f"where: {str(error).splitlines()[0]}", code="where", field="where"
-        ) from None
+    )
 
 
 def _checked(condition: str) -> str:

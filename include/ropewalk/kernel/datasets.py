@@ -23,7 +23,8 @@ from ropewalk.kernel.manifests import MANIFEST, Entry, Manifest, ManifestStore, 
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH_ROWS = 65_536
+BATCH_ROWS, BATCH_BYTES = 65_536, 16 * 1024 * 1024
+HASHED = 8 * 1024 * 1024  # bytes that are hashed at once, which takes some twelve times as many
 HASHERS, AHEAD = 2, 3  # threads that hash, and batches that may wait for them
 PART_BYTES = 256 * 1024 * 1024
 
@@ -223,7 +224,7 @@ class Writer:
         self._parts: list[Part] = []
         self._open: _PartFile | None = None
         self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
+        self._waiting_rows, self._waiting_bytes = 0, 0
         self._ref: DatasetRef | None = None
         self._rows = 0
         self._hashers = ThreadPoolExecutor(HASHERS)  # beside the writing, on another core
@@ -289,13 +290,14 @@ class Writer:
     def _wait(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
-        if self._waiting_rows >= BATCH_ROWS:
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             joined = pa.Table.from_batches(self._waiting).combine_chunks()
-            self._waiting, self._waiting_rows = [], 0
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
             for batch in joined.to_batches():
                 self._put(batch)
 
@@ -303,8 +305,9 @@ class Writer:
         if batch.num_rows == 0:
             return
         self._rows += batch.num_rows
-        self._hashing.append(self._hashers.submit(sums, batch))
-        self._settle(AHEAD)
+        for piece in _pieces(batch):
+            self._hashing.append(self._hashers.submit(sums, piece))
+            self._settle(AHEAD)
         self._part().write(batch)
         if self._part().bytes >= PART_BYTES:
             self._roll()
@@ -367,6 +370,12 @@ class _PartFile:
         with contextlib.suppress(OSError, pa.ArrowException):
             self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in pieces of bounded bytes."""
+    rows = max(1, batch.num_rows * HASHED // max(HASHED, batch.nbytes))
+    yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
 
 
 def file_digest(path: Path) -> str:

@@ -8,6 +8,7 @@ the name's *seat* can create it: whoever sits down last has it, whatever the one
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -122,10 +123,10 @@ class Directory:
             path.rename(target)
         except FileNotFoundError:  # the folder is gone, and with it the seat of who adds to it
             raise overtaken(name) from None
-        except OSError:  # another file system
-            shutil.copyfile(path, target)
-            with target.open("rb") as file:
-                os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # another file system
+                raise
+            _copy_synced(path, target)
             path.unlink()
 
     def read(self, name: str) -> bytes:
@@ -298,6 +299,18 @@ def _write_synced(path: Path, data: bytes, mode: Literal["xb", "r+b"]) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _copy_synced(path: Path, target: Path) -> None:
+    """Copy a file whole, or not at all."""
+    draft = target.parent / f".{target.name}.{secrets.token_hex(8)}"
+    try:
+        shutil.copyfile(path, draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.rename(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.task import Task, located
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_SAID = ("No space left on device", "max_temp_directory_size")
 
 
 def perform(
@@ -82,6 +86,16 @@ def explained(error: BaseException, request: TaskRequest) -> BaseException:
     """The error as one of the tree: what the machine lacks may pass, what is unforeseen is not tried again."""
     if isinstance(error, RopewalkError):
         return located(error, request, "do/0")
+    if _disk_is_full(error):
+        return located(
+            RetryableError(
+                f"a disk of the stage is full: {_first_line(error)}",
+                code="disk_full",
+                hint="make room where ROPEWALK_STORE_URL or ROPEWALK_SCRATCH_DIR is; nothing is half-written",
+            ),
+            request,
+            "do/0",
+        )
     if isinstance(error, MemoryError) or type(error).__name__ in {
         "ArrowMemoryError",
         "OutOfMemoryException",
@@ -92,9 +106,7 @@ def explained(error: BaseException, request: TaskRequest) -> BaseException:
         )
     if isinstance(error, OSError):
         return located(
-            RetryableError(f"{type(error).__name__}: {error}", code=_os_code(error)),
-            request,
-            "do/0",
+            RetryableError(f"{type(error).__name__}: {error}", code="os"), request, "do/0"
         )
     if isinstance(error, Exception):
         return located(
@@ -114,7 +126,13 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _os_code(error: OSError) -> str:
-    import errno
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether a disk is full: DuckDB says so in its own words, when it spills."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    native = type(error).__module__.partition(".")[0] in {"_duckdb", "duckdb", "pyarrow"}
+    return native and any(said in str(error) for said in FULL_SAID)
 
-    return "disk_full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "os"
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     )
     scratch_dir: Path = Path("/tmp/ropewalk")  # noqa: S108 - a default that a service's unit overrides
     memory_limit: int = Field(1024 * MIB, description="bytes that one task may use")
+    max_unpacked: int = Field(
+        64 * 1024 * MIB, description="bytes that a packed or columnar file from outside may hold"
+    )
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1)
     workers: int = Field(2, description="tasks at once")
     lease_seconds: float = Field(

@@ -1,0 +1,89 @@
+"""Every case of bad input, through the collect stage as a service: its error, its quarantine, its rows.
+
+The number in a case's name is the one of the catalogue that the cases follow: 1-26 bytes, 27-58 CSV,
+59-77 JSON and Excel, 78-88 Parquet and Arrow.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ropewalk.contracts.errors import RopewalkError
+from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
+from ropewalk.contracts.plugins import plugin
+
+from tests.corpus import arrow_cases, bytes_cases, document_cases, text_cases
+from tests.corpus.case import Case, same
+from tests.corpus.conftest import Line
+
+CASES = [*bytes_cases.CASES, *text_cases.CASES, *document_cases.CASES, *arrow_cases.CASES]
+CLUMSY = {"unexpected", "crashed", "died", "memory"}  # ends that say nothing of the input
+
+
+def request(case: Case) -> TaskRequest:
+    """The task of a case: it reads all files of its folder."""
+    options = {"path": f"data://{case.name}/*", **case.options}
+    use = Use(plugin="files", version=plugin("source", "files").version, options=options)
+    run = RunInfo(id="run-1", requested=0)
+    return TaskRequest(
+        workflow="corpus", step="read", stage="collect", do=[use], run=run, generation=case.name
+    )
+
+
+def laid(case: Case, line: Line) -> None:
+    """Write a case's files."""
+    folder = line.root / case.name
+    folder.mkdir()
+    for name, data in case.files.items():
+        (folder / name).write_bytes(data if isinstance(data, bytes) else data())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_ends_as_it_must(line: Line, case: Case) -> None:
+    laid(case, line)
+    before = line.collect.process
+    if case.error is not None:
+        with pytest.raises(RopewalkError) as caught:
+            line.collect.do(request(case))
+        assert re.search(case.error, str(caught.value)), str(caught.value)
+        assert caught.value.code not in CLUMSY
+        assert caught.value.retryable == case.retryable
+        assert case.name in str(caught.value) or caught.value.field
+    else:
+        check_rows(case, line, line.collect.do(request(case)))
+    assert before is not None
+    assert before.poll() is None
+
+
+def check_rows(case: Case, line: Line, report: Report) -> None:
+    """What was read is what must be, and all else is accounted for."""
+    assert case.rows is not None
+    table = line.datasets.dataset(report.outputs["data"]).table()
+    found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    assert len(found) == len(case.rows)
+    for row, wanted in zip(found, case.rows, strict=True):
+        assert all(map(same, row, wanted)), (row, wanted)
+    if case.types is not None:
+        assert {field.name: str(field.type) for field in table.schema} == case.types
+    assert report.rows.dropped == case.dropped
+    check_aside(case, line, report)
+
+
+def check_aside(case: Case, line: Line, report: Report) -> None:
+    """Each refused row has its file, its line, its column and a reason."""
+    rows = []
+    if "quarantine" in report.outputs:
+        rows = line.datasets.dataset(report.outputs["quarantine"]).table().to_pylist()
+    rows.sort(key=lambda row: (row["line"], row["column"] or ""))
+    assert [(row["line"], row["column"]) for row in rows] == [one[:2] for one in case.aside]
+    for row, (_, _, reason) in zip(rows, case.aside, strict=True):
+        assert re.search(reason, row["reason"]), row["reason"]
+        assert row["source"].startswith(f"data://{case.name}/")
+        assert "\0" not in row["reason"] + row["row"]
+
+
+def test_names_are_told_apart() -> None:
+    """Every case has a name of its own."""
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
