@@ -18,7 +18,7 @@ import typer
 
 from ropewalk.contracts.errors import RopewalkError
 from ropewalk.local import airflow, ports, secrets
-from ropewalk.local.databases import STAGES, Databases
+from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.home import Home, write_private
 from ropewalk.local.installation import Installation
 
@@ -27,6 +27,7 @@ CODE = Path("/opt/ropewalk")
 MOUNTED = Path("/run/secrets")
 HOSTS = {"airflow": "airflow-api-server"}  # of a part that is not called as its service is
 HTTP, FLIGHT, POSTGRES = 8080, 8815, 5432
+ROLES = (*LOGINS, "superuser")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -45,8 +46,8 @@ class Server:
 
     def dsn(self, role: str, password: str, database: str) -> str:
         """A role's DSN for a database."""
-        where = f"{self.host}:{self.port}/{quote(database)}"
-        return f"postgresql://{quote(role)}:{quote(password)}@{where}"
+        name, key, path = (quote(part, safe="") for part in (role, password, database))
+        return f"postgresql://{name}:{key}@{self.host}:{self.port}/{path}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Containers(Installation):
     @property
     def databases(self) -> Databases:
         """The databases and roles of the service ``postgres``."""
-        return Databases(Server("postgres", self.secrets["superuser"]), self.secrets)
+        return databases(self.secrets)
 
     def host(self, name: str) -> str:
         """The service of a part."""
@@ -80,7 +81,7 @@ class Containers(Installation):
         """The files of the services that are no stages."""
         return {
             "postgres/password": self.secrets["superuser"],
-            "databases/secrets.json": json.dumps(dict(self.secrets)),
+            "databases/passwords.json": json.dumps({name: self.secrets[name] for name in ROLES}),
             "airflow/airflow.cfg": airflow.settings_text(self._airflow_settings()),
             "airflow/connections.json": json.dumps(self.airflow_connections()),
             "airflow-api-server/passwords.json": json.dumps({airflow.USER: self.secrets["admin"]}),
@@ -121,6 +122,11 @@ class Containers(Installation):
         }
 
 
+def databases(passwords: Mapping[str, str]) -> Databases:
+    """The databases and roles of the service ``postgres``."""
+    return Databases(Server("postgres", passwords["superuser"]), passwords)
+
+
 @app.command("secrets")
 def secrets_command(folder: Path) -> None:
     """Make what is missing of the secrets in FOLDER, and write every service's own."""
@@ -133,9 +139,9 @@ def secrets_command(folder: Path) -> None:
 
 
 @app.command("databases")
-def databases_command(folder: Path) -> None:
-    """Make what is missing of roles, databases, schemas and grants; FOLDER has the secrets."""
-    Containers.of(folder).databases.provision()
+def databases_command(file: Path) -> None:
+    """Make what is missing of roles, databases, schemas and grants; FILE has the roles' passwords."""
+    databases(json.loads(file.read_text(encoding="utf-8"))).provision()
 
 
 def open_to_services(folder: Path) -> None:

@@ -1,0 +1,81 @@
+"""The secrets of the containers: made once, and each where its service alone reads it."""
+
+from __future__ import annotations
+
+import json
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from ropewalk.local.containers import Containers, Server, secrets_command
+from ropewalk.local.databases import LOGINS, STAGES
+
+# Which services' folders hold a secret's text; the job `databases` has every role's password besides.
+HOLDERS = {
+    **{f"ropewalk_{stage}": {stage} for stage in STAGES},
+    "ropewalk_reader": set(),
+    "airflow": {"airflow"},
+    "fleet": {"fleet"},
+    "fleet_reader": {"collect"},
+    "superuser": {"postgres"},
+    "admin": {"airflow-api-server"},
+    "view_token": {"present"},
+    "weather_token": {"collect", "weather"},
+    "airflow_jwt": {"airflow"},
+    "airflow_api": {"airflow"},
+    "airflow_fernet": {"airflow"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the secrets of an installation."""
+    folder = tmp_path / "containers"
+    folder.mkdir()
+    secrets_command(folder)
+    return folder
+
+
+def made(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((folder / "secrets.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_secret_is_in_the_folders_of_its_services_alone(folder: Path, name: str) -> None:
+    secret = made(folder)[name]
+    files = [path for path in (folder / "secrets").rglob("*") if path.is_file()]
+    holders = {path.parent.name for path in files if secret in path.read_text()}
+    also = {"databases"} if name in (*LOGINS, "superuser") else set()
+    assert holders == HOLDERS[name] | also
+
+
+def test_only_the_owner_enters_and_every_service_reads_its_own(folder: Path) -> None:
+    assert oct(folder.stat().st_mode)[-3:] == "700"
+    assert oct((folder / "secrets.json").stat().st_mode)[-3:] == "600"
+    for path in (folder / "secrets").rglob("*"):
+        assert oct(path.stat().st_mode)[-3:] == ("755" if path.is_dir() else "644")
+
+
+def test_made_again_all_stays_and_a_users_own_files_too(folder: Path) -> None:
+    before = made(folder)
+    own = folder / "secrets" / "collect" / "ropewalk_connection_mine"
+    own.write_text("postgresql://mine")
+    secrets_command(folder)
+    assert (made(folder), own.read_text()) == (before, "postgresql://mine")
+
+
+def test_parts_find_each_other_by_the_names_of_the_services(folder: Path) -> None:
+    one = Containers.of(folder)
+    assert one.url("weather") == "http://weather:8080"
+    assert one.flight("store") == "grpc://store:8815"
+    assert one.databases.stage("store").endswith("@postgres:5432/ropewalk")
+    config = ConfigParser()
+    config.read(folder / "secrets" / "airflow" / "airflow.cfg")
+    address = config["core"]["execution_api_server_url"]
+    assert address == "http://airflow-api-server:8080/execution/"
+
+
+def test_a_password_with_any_letters_makes_a_url() -> None:
+    told = Server("db", "p@/:w").dsn("a b", "x@/:%", "c/d")
+    assert told == "postgresql://a%20b:x%40%2F%3A%25@db:5432/c%2Fd"
