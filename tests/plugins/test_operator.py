@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.workflow import load
-from ropewalk_airflow.operator import generation, partition_for
+from ropewalk_airflow.operator import batch_for, generation, partition_for, run_info
 
 from tests.plugins.conftest import ROOT
 
@@ -51,6 +52,38 @@ def test_the_day_of_a_run(conf: dict[str, Any], at: datetime, name: str) -> None
     found = partition_for(DAILY, context(conf, at))
     assert found is not None
     assert found.name == name
+
+
+def test_a_last_day_makes_a_batch_and_the_form_counts_as_it_stands() -> None:
+    conf = {"date": "2013-01-01", "to": "2013-01-03"}
+    found = batch_for(DAILY, context(conf, NOW))
+    assert [one.name for one in found] == ["2013-01-01", "2013-01-02", "2013-01-03"]
+    single = context({"date": "2013-01-01", "to": "2013-01-01"}, FIFTH)
+    assert batch_for(DAILY, single) == []
+    alone = partition_for(DAILY, single)
+    assert alone is not None
+    assert alone.name == "2013-01-01"
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"to": "2013-01-03"}, "needs the first one too"),
+        ({"date": "2013-01-04", "to": "2013-01-03"}, "is before the first"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(conf: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        batch_for(DAILY, context(conf, NOW))
+
+
+def test_a_backfill_asks_at_one_moment_until_a_run_of_it_is_cleared() -> None:
+    given = context({"requested": 7}, NOW)
+    given["dag_run"].start_date = NOW
+    given["ti"].id = "try"
+    assert run_info(given, DAILY).requested == 7
+    given["dag_run"].clear_number = 1
+    assert run_info(given, DAILY).requested == int(NOW.timestamp() * 1_000_000)
 
 
 def test_a_workflow_without_partition_covers_all_its_days() -> None:

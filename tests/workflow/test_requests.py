@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import DatasetRef, RunInfo, TaskRequest
-from ropewalk.workflow import loads, partition_on, task_request
+from ropewalk.workflow import loads, partition_on, partitions, task_request
 
 TEXT = """
 start: 2013-01-01
@@ -118,6 +119,48 @@ def test_the_version_of_a_plugin_does() -> None:
     one = request("b")
     newer = one.do[0].model_copy(update={"version": "2"})
     assert task_key(one.model_copy(update={"do": [newer, *one.do[1:]]})) != task_key(one)
+
+
+def batch(step: str, text: str = TEXT, **more: Any) -> TaskRequest:
+    """A step's task for the first three days of January."""
+    workflow = loads(text, Path("w.yaml"))
+    days = list(partitions(workflow, date(2013, 1, 1), date(2013, 1, 3)))
+    return request(step, text, batch=days, **more)
+
+
+def test_a_batch_has_each_partition_with_its_own_values() -> None:
+    one = batch("a")
+    assert [part.partition.name for part in one.batch] == ["2013-01-01", "2013-01-02", "2013-01-03"]
+    assert [part.values for part in one.batch] == [
+        {"partition.start": f"2013-01-0{day}T00:00:00+00:00"} for day in (1, 2, 3)
+    ]
+    assert one.partition is not None
+    assert one.partition.name == "2013-01-01_2013-01-03"
+    assert one.values == {}
+    assert task_key(one) != key("a")
+
+
+def test_a_source_that_names_no_partition_is_read_once_for_a_batch() -> None:
+    one = batch("a", TEXT.replace(" WHERE {{ partition.start }} < now()", ""))
+    assert one.batch == []
+    assert one.partition is not None
+    assert one.partition.name == "2013-01-01_2013-01-03"
+
+
+def test_a_source_that_reads_on_from_run_to_run_is_not_batched() -> None:
+    text = TEXT.replace("with: {connection", "with: {cursor: {column: n}, connection")
+    with pytest.raises(ConfigError, match="its partitions cannot be run as a batch"):
+        batch("a", text)
+
+
+def test_a_batch_draws_the_page_of_its_last_partition() -> None:
+    one = batch("d")
+    assert [part.partition.name for part in one.batch] == ["2013-01-03"]
+    assert one.partition == one.batch[0].partition
+
+
+def test_a_batch_has_the_time_of_all_its_partitions() -> None:
+    assert batch("b", TEXT.replace("steps:", "timeout: 10s\nsteps:")).timeout == 30
 
 
 def test_values_are_given_and_never_pasted() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ropewalk.collect.belonging import belonging
+from ropewalk.collect.belonging import OUTSIDE, belonging
 from ropewalk.kernel.task import Task
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Shared:
             return None
         rows = belonging(self._range.rows, column, task.request.partition)
         self._range.say(task, rows.num_rows)
+        task.drop(OUTSIDE, 0)
         return rows.to_reader()
 
     def _whole_range(self) -> Kept | None:
