@@ -17,14 +17,16 @@ RUN groupadd --gid 10001 ropewalk \
  && python3 -m venv --without-pip /opt/venv
 WORKDIR /opt/ropewalk
 
-# uv, in the locked version; it is in no image that runs.
+# uv, in the locked version, and what is to be installed; they are in no image that runs.
 FROM ${PYTHON_IMAGE} AS tools
 ARG INDEX_URL
-COPY requirements.txt pyproject.toml /lock/
+COPY requirements.txt pyproject.toml /src/
 RUN --mount=type=secret,id=index \
     index=$(cat /run/secrets/index 2>/dev/null || true); index=${index:-$INDEX_URL} \
+ && mkdir /lock && awk '/^\[tool/ { exit } 1' /src/pyproject.toml > /lock/pyproject.toml \
+ && grep -v '^ *#' /src/requirements.txt > /lock/requirements.txt \
  && awk '/^[a-z0-9]/ { mine = /^uv==/ } mine' /lock/requirements.txt > /tmp/uv.txt \
- && python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --require-hashes --target /tools \
+ && python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile --no-deps --require-hashes --target /tools \
     ${index:+--index-url "$index"} -r /tmp/uv.txt
 COPY containers/install.sh /tools/install
 

@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 LIMIT = 400.0  # seconds
 ENGINE = "ROPEWALK_TEST_COMPOSE"
 
+FIGURES: list[str] = []  # what was measured on the way
+
 collect_ignore = [] if os.environ.get(ENGINE) else ["test_images.py", "test_stack.py"]
 
 
@@ -35,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(LIMIT + 500))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what was measured, below the tests' own lines."""
+    if FIGURES:
+        terminalreporter.section("figures")
+        for line in FIGURES:
+            terminalreporter.write_line(line)
 
 
 @dataclass
@@ -73,7 +83,8 @@ class Project:
         """Have all services running and healthy; remembers how long the first time took, and the last."""
         started = time.monotonic()
         self.compose("up", "--wait", "--no-build", *words)
-        self.seconds["warm" if "cold" in self.seconds else "cold"] = time.monotonic() - started
+        how = "up, warm" if "up, cold" in self.seconds else "up, cold"
+        self.seconds[how] = time.monotonic() - started
 
     def execute(self, service: str, *words: str) -> str:
         """What a command prints in a service's container."""
@@ -162,8 +173,8 @@ def project() -> Iterator[Project]:
     one = Project(folder)
     try:
         started = time.monotonic()
-        one.make("images")
-        one.seconds["images"] = time.monotonic() - started
+        FIGURES.extend(one.make("images").splitlines())
+        one.seconds["images built"] = time.monotonic() - started
         one.make("secrets")
         yield one
     finally:

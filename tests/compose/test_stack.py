@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compose.conftest import Project, run, until
+from tests.compose.conftest import FIGURES, Project, run, until
 
 STAGES = ("collect", "process", "analyze", "store", "present")
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -287,21 +287,22 @@ def test_a_warm_start_changes_nothing_and_all_goes_when_told(stack: Project) -> 
     stack.compose("--profile", "*", "down", "--timeout", "10")
     stack.up()
     assert days(stack) == before
-    print_figures(stack)
+    measure(stack)
     stack.compose("--profile", "*", "down", "--volumes", "--timeout", "3")
     mark = ["--filter", f"label=com.docker.compose.project={stack.name}", "--quiet"]
     for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
         assert run(["docker", *kind, *mark]) == ""
 
 
-def print_figures(stack: Project) -> None:
-    """Seconds and memory, for whoever runs pytest with -s, and for the log of a run that failed."""
+def measure(stack: Project) -> None:
+    """Seconds of the ways up, and the memory of every container that has nothing to do."""
     told: list[dict[str, Any]] = [
         json.loads(line)
         for line in run(["docker", "stats", "--no-stream", "--format", "json"]).splitlines()
     ]
-    for what, seconds in stack.seconds.items():
-        print(f"{what:<28}{seconds:8.1f} s")  # noqa: T201
-    for one in sorted(told, key=lambda one: one["Name"]):
-        if one["Name"].startswith(stack.name):
-            print(f"{one['Name'].removeprefix(stack.name + '-'):<28}{one['MemUsage']:>24}")  # noqa: T201
+    FIGURES.extend(f"  {what:<28}{seconds:6.0f} s" for what, seconds in stack.seconds.items())
+    FIGURES.extend(
+        f"  {one['Name'].removeprefix(stack.name + '-'):<28}{one['MemUsage'].split(' ')[0]:>10}"
+        for one in sorted(told, key=lambda one: str(one["Name"]))
+        if one["Name"].startswith(stack.name)
+    )
