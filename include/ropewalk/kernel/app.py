@@ -211,7 +211,10 @@ def _task_routes(service: Service) -> APIRouter:
     @router.get("/{key}/log", operation_id="log")
     async def lines(key: TaskKey, after: Annotated[int, Query(ge=0)] = 0) -> Lines:
         """The task's own log lines after line ``after``."""
-        return Lines(lines=await service.ledger.lines(key, after))
+        found = await service.ledger.lines(key, after)
+        if not found:
+            await service.ledger.read(key)  # which tells of a task that there is none
+        return Lines(lines=found)
 
     @router.delete("/{key}", operation_id="cancel")
     async def cancel(key: TaskKey, asker: str = "") -> TaskStatus:
