@@ -21,7 +21,7 @@ from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.task import Task, located
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_SAID = ("No space left on device", "max_temp_directory_size")
+FULL_SAID = ("No space left on device", "failed to offload data block")
 
 
 def perform(
@@ -86,7 +86,7 @@ def explained(error: BaseException, request: TaskRequest) -> BaseException:
     """The error as one of the tree: what the machine lacks may pass, what is unforeseen is not tried again."""
     if isinstance(error, RopewalkError):
         return located(error, request, "do/0")
-    if _disk_is_full(error):
+    if disk_is_full(error):
         return located(
             RetryableError(
                 f"a disk of the stage is full: {_first_line(error)}",
@@ -126,7 +126,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _disk_is_full(error: BaseException) -> bool:
+def disk_is_full(error: BaseException) -> bool:
     """Whether a disk is full: DuckDB says so in its own words, when it spills."""
     if isinstance(error, OSError):
         return error.errno in FULL

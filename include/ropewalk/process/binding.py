@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from ropewalk.contracts.columns import fold
-from ropewalk.contracts.errors import DataError, FatalError, RetryableError, nearest
+from ropewalk.contracts.errors import (
+    DataError,
+    FatalError,
+    RetryableError,
+    RopewalkError,
+    nearest,
+)
+from ropewalk.kernel.perform import disk_is_full
 from ropewalk.process.names import Known, Names
 from ropewalk.process.relations import Unlisted
 
 if TYPE_CHECKING:
+    import duckdb
+
     from ropewalk.process.relations import Relations
 
 KIND = re.compile(r"^[A-Za-z ]+ Error: ")
@@ -45,18 +54,26 @@ def running() -> Iterator[None]:
 
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        raise FatalError(
+    except duckdb.Error as error:
+        if disk_is_full(error):
+            raise
+        raise _as_ours(error) from error
+
+
+def _as_ours(error: duckdb.Error) -> RopewalkError:
+    import duckdb
+
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return FatalError(
             f"the query needs more memory than its limit: {sentence(error)}",
             code="memory",
             hint="raise ROPEWALK_MEMORY_LIMIT",
-        ) from error
-    except (duckdb.IOException, duckdb.InterruptException) as error:
-        raise RetryableError(sentence(error), code="disk") from error
-    except (duckdb.DataError, duckdb.InvalidInputException) as error:
-        raise DataError(sentence(error), code="query") from error
-    except duckdb.Error as error:
-        raise FatalError(sentence(error), code="query") from error
+        )
+    if isinstance(error, duckdb.IOException | duckdb.InterruptException):
+        return RetryableError(sentence(error), code="disk")
+    if isinstance(error, duckdb.DataError | duckdb.InvalidInputException):
+        return DataError(sentence(error), code="query")
+    return FatalError(sentence(error), code="query")
 
 
 def sentence(error: Exception) -> str:

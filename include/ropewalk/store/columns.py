@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ PARTITION, LOAD = "_ropewalk_partition", "_ropewalk_load"
 OWN = {PARTITION: "text", LOAD: "bigint"}
 RESERVED = ("_ropewalk_",)
 SYSTEM = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"}
-MOST_COLUMNS, LONGEST_NAME = 1_598, 63
+MOST_COLUMNS, LONGEST_NAME, MOST_DIGITS = 1_598, 63, 16_383
 WIDER = {
     "smallint": ("integer", "bigint", "numeric", "double precision"),
     "integer": ("bigint", "numeric", "double precision"),
@@ -96,6 +97,36 @@ def existing(connection: psycopg.Connection[Any], table: Table) -> dict[str, str
         [table.identifier.as_string(connection)],
     )
     return dict(rows.fetchall())
+
+
+def refuse_rounding(connection: psycopg.Connection[Any], table: Table, schema: pa.Schema) -> None:
+    """DataError for a column that would round: ``numeric(10,2)`` of a table, and three digits in the data."""
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND atttypmod >= 0",
+        [table.identifier.as_string(connection)],
+    )
+    for name, here in rows.fetchall():
+        if name in schema.names and _digits(schema.field(name).type) > _digits_of(here):
+            raise DataError(
+                f"{table}: column {name!r} is {here}, and would round the data, {schema.field(name).type}",
+                code="narrowing",
+                field=name,
+                hint=f"round it in a process step, CAST({name} AS …), or change the table",
+            )
+
+
+def _digits(kind: pa.DataType) -> int:
+    """The digits after the point that values of a type may have."""
+    if pa.types.is_decimal(kind):
+        return int(kind.scale)
+    return 6 if pa.types.is_timestamp(kind) or pa.types.is_time(kind) else 0
+
+
+def _digits_of(here: str) -> int:
+    """The digits after the point that a column's type keeps."""
+    found = re.match(r"(?:numeric\(\d+,(-?\d+)|time(?:stamp)?\((\d+))\)", here)
+    return int(found[1] or found[2]) if found else MOST_DIGITS
 
 
 def _missing(

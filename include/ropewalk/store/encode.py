@@ -28,6 +28,10 @@ TRAILER = struct.pack("!h", -1)
 BATCH = 16_384
 EPOCH_DAYS = 10_957  # from 1970 to 2000, where PostgreSQL's time begins
 EPOCH_MICROS = EPOCH_DAYS * 86_400_000_000
+# What PostgreSQL's types hold, counted from 1970 (datatype/timestamp.h): 24 November 4714 BC and on.
+MICROS = (-210_866_803_200_000_000, 9_223_371_331_200_000_000)
+DATES = (-2_440_588, 2_145_031_949)
+A_DAY = (0, 86_400_000_001)
 WORD = 8
 
 
@@ -136,20 +140,43 @@ def _field(array: pa.Array, name: str) -> _Field:
 def _numbers(array: pa.Array, name: str) -> NDArray[Any]:
     for fits, convert in NUMBERS:
         if fits(array.type):
-            numbers: NDArray[Any] = convert(array)
-            return numbers
+            return _told(convert, array, name)
     raise DataError(
         f"column {name!r} has the type {array.type}, which has no binary form here", field=name
     )
+
+
+def _told(convert: Callable[[pa.Array], NDArray[Any]], array: pa.Array, name: str) -> NDArray[Any]:
+    try:
+        return convert(array)
+    except pa.ArrowInvalid as error:
+        finer = "would lose data" in str(error)
+        raise DataError(
+            f"column {name!r}: {str(error).splitlines()[0]}",
+            code="out_of_range",
+            field=name,
+            hint="PostgreSQL keeps microseconds: cut them in a process step, date_trunc('microseconds', …)"
+            if finer
+            else None,
+        ) from None
 
 
 def _integers(dtype: str) -> Callable[[pa.Array], NDArray[Any]]:
     return lambda array: np.asarray(array.fill_null(0)).astype(dtype)
 
 
-def _shifted(array: pa.Array, target: pa.DataType, by: int, dtype: str) -> NDArray[Any]:
-    """Moments counted from 2000 instead of 1970."""
-    counts = np.asarray(pc.cast(array, target).fill_null(0))
+def _shifted(
+    array: pa.Array, target: pa.DataType, by: int, dtype: str, within: tuple[int, int]
+) -> NDArray[Any]:
+    """Moments counted from 2000 instead of 1970; ArrowInvalid for one that PostgreSQL's time does not reach.
+
+    Without a bound the farthest would wrap around, or mean ``infinity``.
+    """
+    counts = np.asarray(pc.cast(array, target).fill_null(by))
+    if len(counts) and not (within[0] <= counts.min() and counts.max() < within[1]):
+        raise pa.ArrowInvalid(
+            "a moment lies outside of 4713 BC to 294276 AD, where PostgreSQL's time is"
+        )
     shifted: NDArray[Any] = (counts - counts.dtype.type(by)).astype(dtype)
     return shifted
 
@@ -169,17 +196,21 @@ NUMBERS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], NDArray[
     (pa.types.is_float64, lambda array: np.asarray(array.fill_null(0.0)).astype(">f8")),
     (
         pa.types.is_date,
-        lambda array: _shifted(pc.cast(array, pa.date32()), pa.int32(), EPOCH_DAYS, ">i4"),
+        lambda array: _shifted(pc.cast(array, pa.date32()), pa.int32(), EPOCH_DAYS, ">i4", DATES),
     ),
     (
         pa.types.is_timestamp,
         lambda array: _shifted(
-            pc.cast(array, pa.timestamp("us", array.type.tz)), pa.int64(), EPOCH_MICROS, ">i8"
+            pc.cast(array, pa.timestamp("us", array.type.tz)),
+            pa.int64(),
+            EPOCH_MICROS,
+            ">i8",
+            MICROS,
         ),
     ),
     (
         pa.types.is_time,
-        lambda array: _shifted(pc.cast(array, pa.time64("us")), pa.int64(), 0, ">i8"),
+        lambda array: _shifted(pc.cast(array, pa.time64("us")), pa.int64(), 0, ">i8", A_DAY),
     ),
 ]
 

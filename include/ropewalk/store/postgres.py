@@ -28,6 +28,7 @@ from ropewalk.store.columns import (
     existing,
     need_key,
     postgres_types,
+    refuse_rounding,
 )
 from ropewalk.store.encode import encoded
 from ropewalk.store.ledger import Load
@@ -65,6 +66,7 @@ def publish(options: Options, task: Task) -> None:
             columns = postgres_types(task.input(step).schema, table)
             need_key(columns, options.key, table)
             ensure(connection, table, columns, evolve=options.columns == "evolve")
+            refuse_rounding(connection, table, task.input(step).schema)
         host = _host(connection)
         found = _commit(connection, options, task, tables)
     for step, (load, what) in found.items():
@@ -346,6 +348,12 @@ def _connected(options: Options, task: Task) -> Iterator[psycopg.Connection[Any]
     except pg.DiskFull as error:
         raise RetryableError(
             f"the database's disk is full: {_said(error)}", code="disk_full"
+        ) from None
+    except pg.ProgramLimitExceeded as error:
+        raise DataError(
+            f"a row is more than PostgreSQL can hold: {_said(error)}",
+            code="too_large",
+            hint="publish fewer columns, or shorter values",
         ) from None
     except (pg.DataError, pg.IntegrityError) as error:
         column = error.diag.column_name

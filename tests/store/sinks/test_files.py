@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,8 @@ from ropewalk.kernel.roots import locate
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
+
+from tests.disks import file_limit
 
 
 class FilesSuite(SinkSuite):
@@ -167,16 +165,3 @@ def task_prefix(request: Any) -> str:
     from ropewalk.contracts.keys import task_key
 
     return task_key(request)[:16]
-
-
-@contextmanager
-def file_limit(most: int) -> Iterator[None]:
-    """A disk that takes files of so many bytes and no more."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -23,7 +28,8 @@ from ropewalk.store import reaper
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
 
-from tests.conftest import Database
+from tests.conftest import Database, Postgres
+from tests.disks import small_disk
 
 UTC = dt.UTC
 
@@ -233,6 +239,119 @@ class TestPostgres(SinkSuite):
             == "the database's disk is full: could not extend file: No space left on device"
         )
         assert self.query("SELECT n FROM out.days") == [(1,)]
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (
+                pa.array([2**63 - 1], pa.timestamp("us")),
+                "a moment lies outside of 4713 BC to 294276 AD",
+            ),
+            (pa.array([-(2**63) + 1], pa.timestamp("us")), "a moment lies outside of 4713 BC"),
+            (
+                pa.array([-(2**31)], pa.int32()).cast(pa.date32()),
+                "a moment lies outside of 4713 BC",
+            ),
+            (pa.array([2**62], pa.timestamp("s")), "out of bounds timestamp"),
+            (
+                pa.array([1], pa.timestamp("ns")),
+                "would lose data: 1 (PostgreSQL keeps microseconds",
+            ),
+            (pa.array([1], pa.time64("ns")), "would lose data: 1 (PostgreSQL keeps microseconds"),
+        ],
+        ids=["last", "first", "day", "seconds", "nanoseconds", "time"],
+    )
+    def test_a_moment_that_postgres_has_not_is_told_with_its_column(
+        self, bench: TaskBench, data: pa.Array, said: str
+    ) -> None:
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({"at": data}))
+        assert str(caught.value).startswith("column 'at': ")
+        assert said in str(caught.value)
+
+    def test_too_many_columns_are_told_before_anything_is_made(self, bench: TaskBench) -> None:
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({f"c{n}": [n] for n in range(1_601)}))
+        assert str(caught.value) == "out.days: 1601 columns; PostgreSQL has at most 1598"
+
+    def test_a_row_that_is_too_long_for_a_page_is_told(self, bench: TaskBench) -> None:
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({f"c{n}": [2**40 + n] for n in range(1_500)}))
+        assert re.fullmatch(
+            r"a row is more than PostgreSQL can hold: row is too big: size \d+, maximum size 8160"
+            r" \(publish fewer columns, or shorter values\)",
+            str(caught.value),
+        )
+
+    @pytest.mark.parametrize(
+        ("column", "data", "said"),
+        [
+            (
+                "numeric(10,2)",
+                pa.array([decimal.Decimal("1.239")]),
+                "is numeric(10,2), and would round the data",
+            ),
+            (
+                "timestamp(0)",
+                pa.array([0], pa.timestamp("us")),
+                "is timestamp(0) without time zone, and would round",
+            ),
+            ("numeric(4,2)", pa.array([decimal.Decimal("123.45")]), "numeric field overflow"),
+            ("varchar(3)", pa.array(["long"]), "is character varying, and the data is text"),
+            ("integer", pa.array([2**31]), "is integer, and the data is bigint"),
+        ],
+    )
+    def test_a_column_that_somebody_made_narrower_neither_rounds_nor_cuts(
+        self, bench: TaskBench, column: str, data: pa.Array, said: str
+    ) -> None:
+        self.query(f"CREATE SCHEMA out; CREATE TABLE out.days (v {column})")
+        with pytest.raises(DataError) as caught:
+            self.publish(bench, pa.table({"v": data}), columns="freeze")
+        assert said in str(caught.value)
+
+    def test_a_column_that_somebody_made_as_wide_takes_the_data(self, bench: TaskBench) -> None:
+        self.query("CREATE SCHEMA out; CREATE TABLE out.days (v numeric(10,2), w numeric(10,2))")
+        self.publish(bench, pa.table({"v": [decimal.Decimal("1.20")], "w": [7]}))
+        assert self.query("SELECT v, w FROM out.days") == [(decimal.Decimal("1.20"), 7)]
+
+    def test_a_disk_that_is_really_full_is_for_now_and_undoes_the_load(
+        self, bench: TaskBench, postgres: Postgres
+    ) -> None:
+        account = postgres.cluster.account
+        place = Path("/tmp") / f"ropewalk-{secrets.token_hex(4)}"  # noqa: S108 - where the server's account comes
+        with small_disk(place, "4m", (account.uid, account.gid)) as disk, self.tablespace(place):
+            self.publish(bench, pa.table({"n": [1]}))
+            many = pa.table({"n": range(300_000)})
+            with pytest.raises(RetryableError) as caught:
+                self.publish(bench, many, requested=2)
+            assert caught.value.code == "disk_full"
+            assert str(caught.value).startswith(
+                "the database's disk is full: could not extend file"
+            )
+            assert self.query("SELECT n FROM out.days") == [(1,)]
+            disk.grow("128m")
+            self.publish(bench, many, requested=2)
+            assert self.query("SELECT count(*) FROM out.days") == [(300_000,)]
+
+    @contextmanager
+    def tablespace(self, place: Path) -> Iterator[None]:
+        """New tables lie on a disk."""
+        name = f"small_{self.database.name}"
+        with psycopg.connect(self.database.superuser, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'".encode())
+            connection.execute(f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC".encode())
+            connection.execute(
+                f"ALTER DATABASE {self.database.name} SET default_tablespace = {name}".encode()
+            )
+            try:
+                yield
+            finally:
+                connection.execute(b"DROP TABLE IF EXISTS out.days")
+                connection.execute(
+                    f"ALTER DATABASE {self.database.name} RESET default_tablespace".encode()
+                )
+                connection.execute(b"DROP SCHEMA IF EXISTS ropewalk CASCADE")
+                connection.execute(f"DROP TABLESPACE {name}".encode())
 
     def test_a_schema_that_is_anothers_is_told(self, bench: TaskBench) -> None:
         with pytest.raises(
