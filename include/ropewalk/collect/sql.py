@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from ropewalk.collect.aside import typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.outside import reachable
+from ropewalk.collect.window import Window
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
 from ropewalk.contracts.template import REFERENCE, bind
 
@@ -48,20 +49,23 @@ def read_query(options: Options, task: Task) -> pa.RecordBatchReader:
 
 def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
     declared = {name: type_of(kind) for name, kind in options.columns.items()}
+    window = _window(options, task)
     with _connected(options, task) as connection:
-        found = connection.execute(*_statement(options, task, connection))
+        found = connection.execute(*_statement(options, task, connection, window))
         names = list(found.keys())
         _check_names(names, declared)
         kinds = _types(found, connection.engine.dialect.name)
+        if options.cursor is not None:
+            _check_cursor(options.cursor.column, names)
         number = 0
-        highest: Any = None
         for rows in found.partitions(BATCH):
             task.took(len(rows))
             batch = _batch(rows, names, kinds)
             kinds = list(batch.schema.types)
-            highest = _highest(options, batch, highest)
+            if window is not None:
+                batch = window.taken(batch)
             yield _declared(task, options, batch, declared, number)
-            number += batch.num_rows
+            number += len(rows)
         if not number:
             schema = pa.schema(
                 [
@@ -70,7 +74,8 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
                 ]
             )
             yield pa.RecordBatch.from_pylist([], schema)
-        task.watermark = highest if highest is not None else task.since
+        if window is not None:
+            window.close()
 
 
 def _declared(
@@ -88,7 +93,7 @@ def _declared(
 
 
 def _statement(
-    options: Options, task: Task, connection: sa.Connection
+    options: Options, task: Task, connection: sa.Connection, window: Window | None
 ) -> tuple[Any, dict[str, Any]]:
     """The query with its values bound, from the cursor's place on."""
     import sqlalchemy as sa
@@ -101,13 +106,29 @@ def _statement(
         query = str(options.query).strip().rstrip(";")
         _, values = bind(query, task.values)
         text = REFERENCE.sub(lambda match: f":{match.group(1).replace('.', '_')}", _colons(query))
-    since = (
-        task.since if task.since is not None else (options.cursor.start if options.cursor else None)
-    )
-    if options.cursor is not None and since is not None:
-        text = f"SELECT * FROM ({text}) AS source WHERE {quote(options.cursor.column)} > :ropewalk_since"  # noqa: S608
-        values["ropewalk_since"] = since
+    if options.cursor is None or window is None:
+        return sa.text(text), values
+    after, until = window.bounds
+    bounds = {"since": (">", after), "until": ("<=", until)}
+    column = quote(options.cursor.column)
+    told = {name: bound for name, bound in bounds.items() if bound[1] is not None}
+    where = " AND ".join(f"{column} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
+    values |= {f"ropewalk_{name}": value for name, (_, value) in told.items()}
+    text = f"SELECT * FROM ({text}) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
     return sa.text(text), values
+
+
+def _window(options: Options, task: Task) -> Window | None:
+    cursor = options.cursor
+    return None if cursor is None else Window(task, cursor.column, cursor.start, cursor.overlap)
+
+
+def _check_cursor(column: str, names: Sequence[str]) -> None:
+    if column not in names:
+        hint = nearest(column, names)
+        raise ConfigError(
+            f"the query has no column {column!r}, which the cursor names", code="cursor", hint=hint
+        )
 
 
 def _colons(query: str) -> str:
@@ -263,17 +284,3 @@ def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
     if pa.types.is_timestamp(found.type) and found.type.tz is None and kind is None:
         return pc.cast(found, pa.timestamp("us"))
     return pc.cast(found, pa.string()) if pa.types.is_null(found.type) else found
-
-
-def _highest(options: Options, batch: pa.RecordBatch, highest: Any) -> Any:
-    if options.cursor is None or not batch.num_rows:
-        return highest
-    name = options.cursor.column
-    if name not in batch.schema.names:
-        hint = nearest(name, batch.schema.names)
-        raise ConfigError(
-            f"the query has no column {name!r}, which the cursor names", code="cursor", hint=hint
-        )
-    found = pc.max(batch.column(name)).as_py()
-    found = found.isoformat() if isinstance(found, dt.date | dt.datetime) else found
-    return found if highest is None or (found is not None and found > highest) else highest

@@ -9,33 +9,19 @@ from datetime import date, timedelta
 from enum import StrEnum
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ropewalk.contracts.durations import Duration
 from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.models import Name, Origin, Scalar, Use
 
-DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
 PRESETS = (
     "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly", "@once", "@continuous",
 )  # fmt: skip
 CRON = re.compile(r"^[-*,/#0-9A-Za-z]+(?: [-*,/#?0-9A-Za-z]+){4}$")
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def duration(value: Any) -> Any:
-    """A length of time from ``30s``, ``5m``, ``1.5h`` or a number of seconds."""
-    match = DURATION.match(value) if isinstance(value, str) else None
-    if match:
-        return timedelta(seconds=float(match.group(1)) * UNITS[match.group(2)])
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
-    raise ValueError("a length of time is written 30s, 5m, 2h or 1d")
-
-
-Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Section(BaseModel):

@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Any
 
+from ropewalk.contracts.durations import duration
 from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nearest
 from ropewalk.contracts.models import Origin, Scalar, Use, Written
 from ropewalk.contracts.places import place_in
 from ropewalk.contracts.plugins import KINDS, STAGE_KIND, Plugin, plugin
 from ropewalk.contracts.template import references, render_options, sql_fields
-from ropewalk.workflow.model import Step, duration
+from ropewalk.workflow.model import Step
 from ropewalk.workflow.text import Path, Text
 
 STAGES = tuple(STAGE_KIND)

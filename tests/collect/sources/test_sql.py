@@ -188,3 +188,76 @@ def test_a_cursor_goes_on_from_where_it_was(bench: TaskBench) -> None:
 def test_many_rows_are_streamed(bench: TaskBench) -> None:
     report = collect(bench, query="SELECT n, n::text AS word FROM generate_series(1, 120000) AS n")
     assert report.rows.out == 120_000
+
+
+class TestOverlap:
+    """Rows that come late, within the overlap, are taken; and each row once."""
+
+    def read(
+        self, bench: TaskBench, before: Report | None, **told: Any
+    ) -> tuple[Report, list[int]]:
+        """Read on from an earlier task: the report, and the numbers of the rows that it took."""
+        cursor = {"column": "at", "overlap": "2h"}
+        request = bench.request(
+            "collect", [("sql", {"connection": "fleet", "table": "event", "cursor": cursor})]
+        )
+        if before is not None:
+            told = {"since": before.watermark, "previous": before.key, **told}
+        report = bench.perform(request, **told)
+        return report, sorted(bench.table(report)["n"].to_pylist())
+
+    @pytest.fixture
+    def happen(self, fleet: Database) -> Any:
+        """Has something happen: a number, at an hour of a day."""
+
+        def one(number: int, hour: float) -> None:
+            with psycopg.connect(fleet.superuser) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS event (n int, at timestamptz)")
+                connection.execute("GRANT SELECT ON event TO PUBLIC")
+                connection.execute(
+                    "INSERT INTO event VALUES (%s, '2013-01-01 00:00Z'::timestamptz + %s * interval '1h')",
+                    [number, hour],
+                )
+
+        return one
+
+    def test_a_late_row_is_taken_once(self, bench: TaskBench, happen: Any) -> None:
+        for number in range(5):
+            happen(number, number)
+        first, numbers = self.read(bench, None)
+        assert numbers == [0, 1, 2, 3, 4]
+        happen(10, 3.5)  # late, within two hours of the last
+        happen(11, 1.5)  # too late
+        happen(12, 4.0)  # at the very moment of the last
+        happen(13, 5.0)
+        second, numbers = self.read(bench, first)
+        assert numbers == [10, 12, 13]
+        assert second.rows.dropped == {"taken before": 2}
+        happen(14, 3.5)
+        third, numbers = self.read(bench, second)
+        assert numbers == [14]
+        assert self.read(bench, third)[1] == []
+
+    def test_a_run_that_fails_reads_the_same_again(self, bench: TaskBench, happen: Any) -> None:
+        happen(1, 1)
+        first, _ = self.read(bench, None)
+        happen(2, 2)
+        assert self.read(bench, first)[1] == [2]
+        assert self.read(bench, first)[1] == [2]
+
+    def test_a_cleared_run_reads_up_to_where_the_next_went_on(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        happen(1, 1)
+        first, _ = self.read(bench, None)
+        happen(2, 2)
+        assert self.read(bench, None, until=first.watermark)[1] == [1]
+
+    def test_what_no_overlap_can_be_taken_from_is_told(self, bench: TaskBench) -> None:
+        cursor = {"column": "tail", "overlap": 5}
+        request = bench.request(
+            "collect", [("sql", {"connection": "fleet", "table": "plane", "cursor": cursor})]
+        )
+        with pytest.raises(ConfigError, match="the cursor's values are such as 'N3'") as caught:
+            bench.perform(request)
+        assert caught.value.hint == "overlap: 2h goes with times, overlap: 100 with numbers"
