@@ -97,6 +97,14 @@ def test_as_csv_with_all_that_is_known_of_each(home: Path) -> None:
     assert json.loads(row["row"]) == {"a": "oops", "b": "=1+1"}
 
 
+def test_what_is_used_is_no_garbage(home: Path) -> None:
+    done = ropewalk("gc", "--dry-run", ROPEWALK_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+        ["collect", "0", "0", "0", "0"], ["process", "0", "0", "0", "0"],
+    ]  # fmt: skip
+
+
 def test_without_an_installation(tmp_path: Path) -> None:
     done = ropewalk("quarantine", "list", ROPEWALK_HOME=str(tmp_path))
     assert done.returncode == 1

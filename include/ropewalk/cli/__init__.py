@@ -1,4 +1,4 @@
-"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, describe, schema, status."""
+"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, gc, describe, schema, status."""
 
 from __future__ import annotations
 
@@ -153,6 +153,19 @@ def ledger(
     from ropewalk.cli.ledger import show_ledger
 
     show_ledger(run, workflow, console)
+
+
+@app.command()
+def gc(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only say what would be removed")
+    ] = False,
+) -> None:
+    """Remove what nobody uses any more: old datasets, half-written files, old rows of the ledgers."""
+    from ropewalk.cli.garbage import show_collected
+
+    show_collected(console, dry_run=dry_run)
 
 
 app.add_typer(quarantine.app, name="quarantine")

@@ -15,7 +15,7 @@ from ropewalk.contracts.errors import (
     RetryableError,
     error_of,
 )
-from ropewalk.contracts.models import Asked, DatasetRef, Report
+from ropewalk.contracts.models import Asked, DatasetRef, Garbage, Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +67,16 @@ def reports(found: Iterable[Asked]) -> dict[str, Report]:
     return {one.step: one.status.report for one in found if one.status.report is not None}
 
 
+def collect(*, dry_run: bool) -> dict[str, Garbage]:
+    """Have every stage collect its garbage: what each has done, or would do."""
+    return {
+        name: Garbage.model_validate(
+            _call("POST", name, stage, "/v1/garbage", params={"dry_run": dry_run}, timeout=3600)
+        )
+        for name, stage in endpoints()["stages"].items()
+    }
+
+
 def rows(stage: str, ref: DatasetRef, scratch: Path) -> pa.Table:
     """The rows of a dataset that a stage has made, over Flight."""
     from ropewalk.kernel.flight import fetch
@@ -79,10 +89,11 @@ def rows(stage: str, ref: DatasetRef, scratch: Path) -> pa.Table:
 def _call(method: str, name: str, stage: dict[str, str], path: str, **more: Any) -> Any:
     import httpx
 
+    more.setdefault("timeout", TIMEOUT)
     headers = {"authorization": f"Bearer {stage['token']}"}
     try:
         answer = httpx.request(
-            method, stage["url"] + path, headers=headers, timeout=TIMEOUT, trust_env=False, **more
+            method, stage["url"] + path, headers=headers, trust_env=False, **more
         )
     except httpx.TransportError as error:
         raise RetryableError(

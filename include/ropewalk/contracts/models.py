@@ -114,7 +114,8 @@ class TaskRequest(Frozen):
     """What a stage is asked to do: one step, in one run, for one partition, or for each of a ``batch``.
 
     ``values`` holds the value of every ``{{ … }}`` that the options name; ``upstream`` the keys of
-    tasks whose reports (not data) the task reads.
+    tasks whose reports (not data) the task reads; ``retention`` is for how many seconds what it makes is kept when
+    nobody asks for it.
     """
 
     contract: str = CONTRACT_VERSION
@@ -131,6 +132,7 @@ class TaskRequest(Frozen):
     upstream: dict[str, Key] = Field(default_factory=dict)
     generation: str = ""
     timeout: float | None = None
+    retention: float | None = None
     run: RunInfo
     origin: Origin | None = None
 
@@ -253,7 +255,8 @@ class Artifact(Answer):
 class Report(Answer):
     """What a task says when it has succeeded; kept in the dataset store with its outputs.
 
-    ``why`` tells what was new to the task: the parts of its key that are other than those of the task before.
+    ``why`` tells what was new to the task: the parts of its key that are other than those of the task before;
+    ``inputs`` are the datasets that it read, by their steps.
     """
 
     key: Key
@@ -276,6 +279,8 @@ class Report(Answer):
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
     why: list[str] = Field(default_factory=list)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    retention: float | None = None
     started: datetime
     ended: datetime
 
@@ -317,6 +322,19 @@ class Asked(Answer):
     run: str
     partition: str | None = None
     status: TaskStatus
+
+
+class Garbage(Answer):
+    """What a collection of garbage has done: datasets ``marked`` as old and ``removed``, other files, tasks forgotten.
+
+    ``busy`` says that another was at work.
+    """
+
+    marked: int = 0
+    removed: int = 0
+    files: int = 0
+    tasks: int = 0
+    busy: bool = False
 
 
 class LogLine(Answer):

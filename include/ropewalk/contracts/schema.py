@@ -11,6 +11,7 @@ from ropewalk.contracts.models import (
     CONTRACT_VERSION,
     Asked,
     Description,
+    Garbage,
     LogLine,
     TaskRequest,
     TaskStatus,
@@ -21,7 +22,7 @@ def contract_schema() -> dict[str, Any]:
     """One schema with a definition per message."""
     messages = [
         (model, "validation")
-        for model in (TaskRequest, TaskStatus, Asked, LogLine, Description, Problem)
+        for model in (TaskRequest, TaskStatus, Asked, Garbage, LogLine, Description, Problem)
     ]
     _, schema = models_json_schema(messages, title=f"Ropewalk contract {CONTRACT_VERSION}")  # type: ignore[arg-type]
     return schema

@@ -30,6 +30,7 @@ from ropewalk.contracts.models import (
     CONTRACT_VERSION,
     Asked,
     Description,
+    Garbage,
     LogLine,
     State,
     TaskRequest,
@@ -69,15 +70,21 @@ class Health(BaseModel):
 
 
 class Service:
-    """What the routes of one stage share. ``ended`` wakes the long polls of a task."""
+    """What the routes of one stage share. ``ended`` wakes the long polls of a task; ``collect`` collects garbage."""
 
     def __init__(
-        self, stage: Stage, settings: Settings, ledger: Ledger, store: ManifestStore
+        self,
+        stage: Stage,
+        settings: Settings,
+        ledger: Ledger,
+        store: ManifestStore,
+        collect: Callable[[bool], bytes],
     ) -> None:
         self.stage = stage
         self.settings = settings
         self.ledger = ledger
         self.store = store
+        self._collect = collect
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
@@ -89,6 +96,18 @@ class Service:
         """Wake those who wait for a task."""
         for event in self._waiting.get(key, ()):
             event.set()
+
+    async def submit(self, key: str, request: TaskRequest) -> TaskStatus:
+        """Enter a task, or find it; one whose outputs are no longer there is done again."""
+        status = await self.ledger.submit(key, request)
+        if status.state is State.SUCCEEDED and not await asyncio.to_thread(self.store.keep, key):
+            await self.ledger.forget(key)
+            status = await self.ledger.submit(key, request)
+        return status
+
+    async def collect(self, *, dry_run: bool = False) -> Garbage:
+        """Collect garbage, in a process of its own."""
+        return Garbage.model_validate_json(await asyncio.to_thread(self._collect, dry_run))
 
     async def wait(self, key: str, seconds: float) -> TaskStatus:
         """How the task stands when it has ended, or when so many seconds have passed."""
@@ -182,7 +201,7 @@ def _task_routes(service: Service) -> APIRouter:
             )
         service.stage.accept(request)
         failpoint("submit.asked")
-        status = await service.ledger.submit(key, request)
+        status = await service.submit(key, request)
         failpoint("submit.entered")
         response.status_code = 200 if status.state is State.SUCCEEDED else 202
         return status
@@ -232,6 +251,11 @@ def _closed_routes(service: Service, app: FastAPI) -> APIRouter:
     async def describe() -> Description:
         """The stage and its plugins, each with the JSON Schema of its options."""
         return service.stage.describe()
+
+    @router.post("/v1/garbage", operation_id="collect")
+    async def collect(dry_run: bool = False) -> Garbage:  # noqa: FBT001, FBT002 - a query parameter
+        """Remove what nobody uses any more; with ``dry_run`` only say what that would be."""
+        return await service.collect(dry_run=dry_run)
 
     @router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

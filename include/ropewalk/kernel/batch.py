@@ -156,7 +156,7 @@ class Batch(Task):
         """Do one partition, unless it is done, or another batch is about to: then its work is taken."""
         key = task_key(request)
         for turn in range(TRIES):
-            known = self.store.manifest(key)
+            known = self.store.known(key)
             if known is not None:
                 self.reused += 1
                 return known.report

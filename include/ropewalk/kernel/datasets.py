@@ -40,7 +40,7 @@ class DatasetStore(ManifestStore):
     def dataset(self, ref: DatasetRef) -> Dataset:
         """The dataset that a reference names; its content must be the one that the reference states."""
         key, _, output = ref.id.partition("/")
-        manifest = self.manifest(key)
+        manifest = self.known(key)
         if manifest is None or output not in manifest.outputs:
             return self._remote(ref)
         entry = manifest.outputs[output]

@@ -113,6 +113,10 @@ WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %
 RETURNING key
 """
 
+FORGET = """
+UPDATE task SET state = 'cancelled', report = NULL WHERE key = %(key)s AND state = 'succeeded'
+RETURNING key
+"""
 ASKED = """
 SELECT * FROM (
     SELECT DISTINCT ON (a.workflow, a.step, CASE WHEN %(latest)s THEN coalesce(t.partition, '') ELSE a.run_id END)
@@ -220,6 +224,10 @@ class Ledger:
         found = await self._maybe(BEFORE, {name: row[name] for name in ("key", *PLACE)})
         before = TaskRequest.model_validate(found["request"]) if found else None
         return reasons(TaskRequest.model_validate(row["request"]), before)
+
+    async def forget(self, key: str) -> None:
+        """Let a task that has succeeded be done again: what it made is no longer there."""
+        await self._maybe(FORGET, {"key": key})
 
     async def cancel(self, key: str, asker: str) -> TaskStatus:
         """Cancel a task that has not ended, unless another than ``asker`` has asked for it since."""

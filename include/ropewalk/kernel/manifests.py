@@ -20,6 +20,8 @@ from ropewalk.kernel.objects import Objects, open_objects
 from ropewalk.kernel.settings import Settings
 
 MANIFEST = "manifest.json"
+TOMBSTONE, VERDICT = "tombstone", "verdict"
+KEPT, GONE = b"kept", b"gone"
 
 
 class Part(BaseModel):
@@ -80,6 +82,34 @@ class ManifestStore:
             return Manifest.model_validate_json(self.objects.read(f"{folder(key)}/{MANIFEST}"))
         except NotFoundError:
             return None
+
+    def keep(self, key: str) -> bool:
+        """Whether a task's outputs can be used from now on; the tombstone of old ones is answered.
+
+        What has no tombstone now is kept for the collector's grace at least.
+        """
+        place = folder(key)
+        if self.objects.exists(f"{place}/{TOMBSTONE}"):
+            self.objects.create(f"{place}/{VERDICT}", KEPT)
+        return not self.gone(key) and self.objects.exists(f"{place}/{MANIFEST}")
+
+    def gone(self, key: str) -> bool:
+        """Whether the collector has begun to remove a task's outputs."""
+        try:
+            return self.objects.read(f"{folder(key)}/{VERDICT}") == GONE
+        except NotFoundError:
+            return False
+
+    def known(self, key: str) -> Manifest | None:
+        """What the task has made, to be used again; RetryableError while the collector removes it."""
+        found = self.manifest(key)
+        if found is None and not self.gone(key):
+            return None
+        if found is not None and self.keep(key):
+            return found
+        raise RetryableError(
+            f"what task {key[:12]} has made is being removed", code="collected", retry_after=5
+        )
 
     def artifact(self, key: str, name: str) -> tuple[bytes, Artifact]:
         """A file that a task made, and what it is; its bytes are checked."""

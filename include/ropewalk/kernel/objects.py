@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
 from ropewalk.kernel.failpoints import failpoint
 
 SEAT = b"seat "  # how the object begins that holds a name's place in a bucket
-NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-zA-Z0-9_.-]*)*$")
+NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]*(/\.?[a-z0-9][a-zA-Z0-9_.-]*)*$")
 
 
 class Objects(Protocol):
@@ -48,11 +49,17 @@ class Objects(Protocol):
     def read(self, name: str) -> bytes:
         """The bytes of an object; NotFoundError where there is none."""
 
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+
     def local(self, name: str, scratch: Path) -> Path:
         """A local file with the object's bytes: itself, or a copy under ``scratch``."""
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with ``prefix``, sorted."""
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Every name that begins with ``prefix``, seats too, and how many seconds ago it was written: by one clock."""
 
     def delete(self, name: str) -> None:
         """Remove an object; no error where there is none."""
@@ -135,6 +142,9 @@ class Directory:
         except FileNotFoundError:
             raise NotFoundError(f"the dataset store has no {name}") from None
 
+    def exists(self, name: str) -> bool:
+        return self._path(name).is_file()
+
     def local(self, name: str, scratch: Path) -> Path:  # noqa: ARG002 - a directory needs no copy
         path = self._path(name)
         if not path.is_file():
@@ -146,6 +156,23 @@ class Directory:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(self.root).as_posix()
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, float]]:
+        now = self._clock()
+        folder = self._path(prefix)
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    yield path.relative_to(self.root).as_posix(), now - path.stat().st_mtime
+
+    def _clock(self) -> float:
+        """What time it is for the file system, which may be another machine's."""
+        path = self.root / f".clock.{secrets.token_hex(8)}"
+        try:
+            path.touch(exist_ok=False)
+            return path.stat().st_mtime
+        finally:
+            path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         path = self._path(name)
@@ -236,6 +263,14 @@ class Bucket:
             raise NotFoundError(f"the dataset store has no {name}")
         return body
 
+    def exists(self, name: str) -> bool:
+        try:
+            with _store_errors(name):
+                self._s3.head_object(Bucket=self._bucket, Key=self._name(name))
+        except NotFoundError:
+            return False
+        return True
+
     def local(self, name: str, scratch: Path) -> Path:
         path = scratch / name.replace("/", "_")
         if not path.exists():
@@ -252,6 +287,16 @@ class Bucket:
         for page in pages:
             for item in page.get("Contents", ()):
                 yield item["Key"].removeprefix(self._prefix)
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, float]]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        for page in pages:
+            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for item in page.get("Contents", ()):
+                age = (now - item["LastModified"]).total_seconds()
+                yield item["Key"].removeprefix(self._prefix), age
 
     def delete(self, name: str) -> None:
         with _store_errors(name):

@@ -32,7 +32,7 @@ def perform(
     ``told`` are the parts of `Task` that connect it with its service: since, until, previous, attempt, tell, show
     and fence.
     """
-    known = store.manifest(task_key(request))
+    known = store.known(task_key(request))
     if known is not None:
         return _adopted(known.report, told.get("since"))
     failpoint("task.begun")

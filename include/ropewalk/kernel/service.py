@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from fastapi import FastAPI
 from ropewalk.contracts.errors import ConfigError, RopewalkError
 from ropewalk.contracts.plugins import all_plugins
 from ropewalk.kernel.app import Service, build
+from ropewalk.kernel.aside import aside
 from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.manifests import ManifestStore
@@ -37,6 +39,7 @@ PRELOAD = (
     "ropewalk.kernel.perform",
     "ropewalk.kernel.flight",
 )
+COLLECT_SECONDS = 3600.0  # that one collection may take
 SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
 
 
@@ -84,7 +87,7 @@ def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
         runner = Runner(path, settings, ledger)
         await ledger.pool.open()
         flight = FlightProcess(path, settings)
-        jobs = [runner.work(), listen(service, runner), flight.keep()]
+        jobs = [runner.work(), listen(service, runner), flight.keep(), collect_often(service)]
         tasks = [asyncio.create_task(job) for job in jobs]
         log.info("stage.up", stage=stage.name, port=settings.port, flight=settings.flight_port)
         try:
@@ -93,7 +96,32 @@ def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
             await end(tasks)
             await ledger.pool.close()
 
-    return build(Service(stage, settings, ledger, store), run)
+    collect = partial(_collect, path, settings)
+    return build(Service(stage, settings, ledger, store, collect), run)
+
+
+async def collect_often(service: Service) -> None:
+    """Collect garbage from time to time; what goes wrong is told, and tried again the next time."""
+    while True:
+        await asyncio.sleep(service.settings.collect_seconds)
+        try:
+            await service.collect()
+        except RopewalkError as error:
+            log.warning("garbage.failed", error=str(error))
+
+
+def _collect(path: str, settings: Settings, dry_run: bool) -> bytes:  # noqa: FBT001 - a route's
+    """One collection, in a child: it reads datasets."""
+    return aside(
+        _collect_here, path, settings, dry_run,
+        seconds=COLLECT_SECONDS, memory=settings.memory_limit,
+    )  # fmt: skip
+
+
+def _collect_here(path: str, settings: Settings, dry_run: bool) -> bytes:  # noqa: FBT001 - across a pipe
+    from ropewalk.kernel.garbage import collect_garbage
+
+    return collect_garbage(path, settings, database_url(settings), dry_run=dry_run)
 
 
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         10.0, description="after which a silent replica's task is taken over; a third more at most"
     )
+    retention_days: float = Field(90, description="how long datasets are kept that no run asks for")
+    collect_seconds: float = Field(7200, description="between two collections of garbage")
+    grace_seconds: float = Field(
+        6 * 3600, description="between the tombstone of an old dataset and its end"
+    )
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
     s3_endpoint: str | None = None
     python_transforms: bool = True

@@ -28,7 +28,8 @@ class Stage:
     ``run`` reads inputs, writes outputs and says what it found through the task; ``session`` gives the same
     for the partitions of a batch, which share what it holds open; ``preload`` names the heavy modules that
     its child processes want loaded before they fork; ``web`` names a function of more routes
-    (``"package.module:function"``), given the service's context.
+    (``"package.module:function"``), given the service's context; ``names`` one that, given the requests that have
+    succeeded, gives the keys of tasks whose data is in use outside.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage:
     session: Session | None = None
     preload: tuple[str, ...] = ()
     web: str | None = None
+    names: str | None = None
 
     def describe(self) -> Description:
         """The stage and all its plugins."""

@@ -138,7 +138,7 @@ class Task:
     def reports(self) -> dict[str, Report]:
         """The report of every step that the request names as upstream."""
         found: dict[str, Manifest | None] = {
-            s: self.store.manifest(k) for s, k in self.request.upstream.items()
+            s: self.store.known(k) for s, k in self.request.upstream.items()
         }
         missing = sorted(step for step, manifest in found.items() if manifest is None)
         if missing:
@@ -304,6 +304,8 @@ class Task:
             artifacts=self.draft.artifacts,
             notes=self.notes,
             why=self.why,
+            inputs={name: ref.id for name, ref in request.inputs.items()},
+            retention=request.retention,
             started=self.started,
             ended=datetime.now(UTC),
         )

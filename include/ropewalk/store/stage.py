@@ -21,4 +21,5 @@ STAGE = Stage(
     kinds=("sink",),
     run=run,
     preload=("ropewalk.kernel.no_pandas_yet", "pyarrow.compute", "ropewalk.store.postgres"),
+    names="ropewalk.store.current:current",
 )

@@ -112,6 +112,11 @@ class Header(Section):
     )
     retries: Retries = Retries()
     timeout: Duration | None = Field(None, description="how long a step may take")
+    retention: Duration | None = Field(
+        None,
+        ge=timedelta(days=1),
+        description="how long datasets are kept that no run asks for: 30d; 90 days where it is not given",
+    )
     params: dict[Name, Param] = Field(default_factory=dict)
     tags: list[str] = Field(default_factory=list)
     owner: str = "ropewalk"

@@ -55,6 +55,7 @@ def task_request(
         upstream=dict(upstream or {}) if whole_run else {},
         generation=_generation(step, run, partition, generation),
         timeout=_seconds(workflow, step, max(1, len(slices))),
+        retention=_retention(workflow),
         run=run,
         origin=step.origin,
     )
@@ -91,6 +92,11 @@ def _generation(step: Step, run: RunInfo, partition: Partition | None, given: st
     if step.stage == "store":
         return f"{run.id}:{run.requested}"
     return run.id if step.stage == "present" else ""
+
+
+def _retention(workflow: Workflow) -> float | None:
+    kept = workflow.header.retention
+    return kept.total_seconds() if kept else None
 
 
 def _seconds(workflow: Workflow, step: Step, times: int) -> float | None:

@@ -33,6 +33,7 @@ class Options(PluginOptions):
         "lose",
         "window",
         "odd",
+        "read",
     ] = "rows"
     rows: int = 3
     bad: int = 0
@@ -132,7 +133,14 @@ def odd(_: Options, __: Task) -> None:
     raise FatalError("it has \0 and \udc80 and \\u0000 in it")
 
 
+def read(_: Options, task: Task) -> None:
+    """Write what the inputs have."""
+    table = pa.concat_tables([dataset.table() for dataset in task.inputs.values()])
+    task.output(table.schema).write(table)
+
+
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
     "print": speak, "bug": bug, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
+    "read": read,
 }  # fmt: skip

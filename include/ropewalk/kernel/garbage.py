@@ -1,0 +1,228 @@
+"""Removes what nobody uses any more: half-written files, datasets past their retention, old rows of the ledger.
+
+A dataset past its retention gets a tombstone first. Whoever uses it from then on (`ManifestStore.keep`) answers the
+tombstone by a verdict, an object that only one can create: the user ("kept") or, after a grace, the collector ("gone").
+So no dataset is used and removed at once. Each stage collects what its own tasks have made, one replica at a time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.rows import dict_row
+
+from ropewalk.contracts.models import Garbage, Report, TaskRequest
+from ropewalk.kernel.batch import PARTITIONS
+from ropewalk.kernel.datasets import DatasetStore
+from ropewalk.kernel.manifests import GONE, MANIFEST, TOMBSTONE, VERDICT, Manifest, folder
+from ropewalk.kernel.settings import Settings
+from ropewalk.kernel.stage import Stage, load
+
+log = structlog.get_logger()
+DAY = 86_400.0
+UNKNOWN = 28  # times the grace: how old files must be whose task is not in the stage's ledger
+OWN = {MANIFEST, TOMBSTONE, VERDICT}
+LIVE = {"queued", "running"}
+IN_USE = """
+(state IN ('queued', 'running') OR greatest(ended_at, (SELECT max(at) FROM asked WHERE asked.key = task.key))
+    > clock_timestamp() - make_interval(secs => coalesce((request ->> 'retention')::float, %(retention)s)))
+"""
+USED = f"SELECT key, previous, request, report FROM task WHERE {IN_USE}"  # noqa: S608 - our own
+HEADS = """
+SELECT DISTINCT ON (workflow, step) key FROM task
+WHERE state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
+ORDER BY workflow, step, ended_at DESC
+"""  # what the next task of a step with a cursor reads on from
+SUCCEEDED = "SELECT request FROM task WHERE state = 'succeeded'"
+OLD = f"state IN ('succeeded', 'failed', 'cancelled') AND NOT {IN_USE} AND key <> ALL(%(held)s)"
+Ages = dict[str, float]
+
+
+def collect_garbage(path: str, settings: Settings, url: str, *, dry_run: bool) -> bytes:
+    """One collection for the stage at ``path``; the `Garbage` as JSON."""
+    stage = load(path)
+    with psycopg.connect(
+        url,
+        autocommit=True,
+        options=f"-c search_path={stage.name}",
+        application_name="ropewalk:garbage",
+        row_factory=dict_row,
+    ) as connection:
+        store = DatasetStore.open(settings)
+        done = Collector(stage, settings, store, connection, dry_run=dry_run).collect()
+        return done.model_dump_json().encode()
+
+
+class Collector:
+    """One collection."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        store: DatasetStore,
+        connection: psycopg.Connection[dict[str, Any]],
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self.stage, self.settings, self.store = stage, settings, store
+        self.connection, self.dry_run = connection, dry_run
+        self.counts = dict.fromkeys(("marked", "removed", "files", "tasks"), 0)
+        self.retention = settings.retention_days * DAY
+        self.held: set[str] = set()
+
+    def collect(self) -> Garbage:
+        """Collect, unless another does."""
+        with self._alone() as alone:
+            if alone:
+                folders = self._folders()  # first: what is made from here on is not looked at
+                self.held = self._held()
+                for key, ages in folders.items():
+                    self._folder(key, ages)
+                self._old_rows()
+        return Garbage(busy=not alone, **self.counts)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 4)) AS got"
+        row = self.connection.execute(query, [f"garbage of {self.stage.name}"]).fetchone()
+        yield bool(row and row["got"])
+
+    def _folders(self) -> dict[str, Ages]:
+        """The names in each task's folder, with their ages."""
+        found: defaultdict[str, Ages] = defaultdict(dict)
+        for path, age in self.store.objects.ages("tasks"):
+            _, _, key, name = path.split("/", 3)
+            found[key][name] = age
+        return found
+
+    def _held(self) -> set[str]:
+        """The keys of tasks whose outputs a live task, one within its retention, or the outside names."""
+        held = {row["key"] for row in self.connection.execute(HEADS)}
+        for row in self.connection.execute(USED, {"retention": self.retention}):
+            held |= {row["key"], row["previous"] or row["key"], *_named(row["request"])}
+            if row["report"]:
+                held |= self._partitions(Report.model_validate(row["report"]))
+        for key in self._outside():
+            manifest = self.store.manifest(key)
+            named = manifest.report.inputs.values() if manifest else ()
+            held |= {key, *(dataset.partition("/")[0] for dataset in named)}
+        return held
+
+    def _partitions(self, report: Report) -> set[str]:
+        """The keys of a batch's partitions."""
+        ref = report.outputs.get(PARTITIONS)
+        if ref is None or self.store.manifest(report.key) is None:
+            return set()
+        return set(self.store.dataset(ref).table()["key"].to_pylist())
+
+    def _outside(self) -> Iterable[str]:
+        if self.stage.names is None:
+            return ()
+        module, _, name = self.stage.names.partition(":")
+        rows = self.connection.execute(SUCCEEDED).fetchall()
+        requests = [TaskRequest.model_validate(row["request"]) for row in rows]
+        found: Iterable[str] = getattr(importlib.import_module(module), name)(requests)
+        return found
+
+    def _folder(self, key: str, ages: Ages) -> None:
+        if VERDICT in ages and self.store.gone(key):
+            self._bury(key, ages)
+            return
+        if key in self.held and TOMBSTONE in ages and not self.dry_run:
+            self.store.keep(key)
+        manifest = self.store.manifest(key) if MANIFEST in ages else None
+        if manifest is None:
+            self._half_written(key, ages)
+        elif manifest.report.stage == self.stage.name:
+            self._strays(manifest, ages)
+            self._expire(manifest, ages)
+
+    def _expire(self, manifest: Manifest, ages: Ages) -> None:
+        """Mark a dataset past its retention; remove it when it was marked long ago and nobody has answered."""
+        key, kept = manifest.key, manifest.report.retention
+        if key in self.held:
+            return
+        used = min(ages[MANIFEST], ages.get(VERDICT, ages[MANIFEST]))
+        if used < (self.retention if kept is None else kept):
+            return
+        if TOMBSTONE not in ages or VERDICT in ages:
+            self._mark(key)
+        elif ages[TOMBSTONE] >= self.settings.grace_seconds:
+            self._end(key, ages)
+
+    def _mark(self, key: str) -> None:
+        self.counts["marked"] += 1
+        self._delete(key, (TOMBSTONE, VERDICT))
+        if not self.dry_run:
+            self.store.objects.create(f"{folder(key)}/{TOMBSTONE}", b"old")
+
+    def _end(self, key: str, ages: Ages) -> None:
+        if self.dry_run or self.store.objects.create(f"{folder(key)}/{VERDICT}", GONE):
+            self._bury(key, ages)
+
+    def _bury(self, key: str, ages: Ages) -> None:
+        """Remove everything: the manifest first, and last the verdict, until which nobody makes it anew."""
+        self.counts["removed"] += 1
+        self._delete(key, (MANIFEST, *sorted(ages.keys() - OWN), TOMBSTONE, VERDICT))
+
+    def _half_written(self, key: str, ages: Ages) -> None:
+        """Remove what an attempt has left that is no more: once its seat is taken it can commit no longer."""
+        state = self._state(key)
+        limit = self.settings.grace_seconds * (UNKNOWN if state is None else 1)
+        if state in LIVE or min(ages.values()) < limit:
+            return
+        rest = [name for name in ages if name not in OWN and not name.startswith(".")]
+        if self.dry_run:
+            self.counts["files"] += len(rest)
+            return
+        name = f"{folder(key)}/{MANIFEST}"
+        seat = self.store.objects.seat(name)
+        if self.store.manifest(key) is None:
+            self.counts["files"] += len(rest)
+            self._delete(key, (*rest, TOMBSTONE, VERDICT))
+        self.store.objects.rise(name, seat)
+
+    def _strays(self, manifest: Manifest, ages: Ages) -> None:
+        """Remove what other attempts at a task have left beside the one that committed."""
+        named = {part.name for entry in manifest.outputs.values() for part in entry.parts}
+        named |= {f"{manifest.attempt}-{name}" for name in manifest.artifacts}
+        rest = ages.keys() - named - OWN
+        old = sorted(name for name in rest if ages[name] >= self.settings.grace_seconds)
+        if old and self._state(manifest.key) not in LIVE:
+            self.counts["files"] += len(old)
+            self._delete(manifest.key, old)
+
+    def _state(self, key: str) -> str | None:
+        query = "SELECT state FROM task WHERE key = %s"
+        row = self.connection.execute(query, [key]).fetchone()
+        return row["state"] if row else None
+
+    def _delete(self, key: str, names: Iterable[str]) -> None:
+        for name in () if self.dry_run else names:
+            self.store.objects.delete(f"{folder(key)}/{name}")
+
+    def _old_rows(self) -> None:
+        """Forget tasks that nobody has asked for since."""
+        values: dict[str, Any] = {"retention": self.retention, "held": sorted(self.held)}
+        with self.connection.transaction():
+            query = f"SELECT key FROM task WHERE {OLD} FOR UPDATE SKIP LOCKED"  # noqa: S608 - our own
+            keys = [row["key"] for row in self.connection.execute(query, values)]
+            if (
+                not self.dry_run
+            ):  # judged again: a row may have been asked for just before it was locked
+                query = f"DELETE FROM task WHERE key = ANY(%(keys)s) AND {OLD}"  # noqa: S608
+                self.connection.execute(query, {**values, "keys": keys})
+        self.counts["tasks"] += len(keys)
+
+
+def _named(request: Mapping[str, Any]) -> set[str]:
+    """The keys of tasks that a request names."""
+    inputs = {ref["id"].partition("/")[0] for ref in request.get("inputs", {}).values()}
+    return inputs | set(request.get("upstream", {}).values())
