@@ -42,6 +42,7 @@ MUTANTS = {
             ("kernel/child.py", 'if self._down.recv_bytes() != b"yes":', 'if self._down.recv_bytes() == b"?":'),
             ("store/ledger.py", "if done is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
+            ("store/ledger.py", 'return "unchanged" if same is not None', 'return "unchanged" if same == ()'),
         ),
         POINTS,
         "killed and sink.committed and append",

@@ -3,12 +3,18 @@
 A folder's files are named by what they cover (its *scope*: a partition, or who appends), so that a task
 which is done again writes the same names. ``_ropewalk/<scope>.json`` says which files those are, and of
 which request: it is written last. A step that dies before that is done again, to the same end.
+
+Whatever an attempt changes is a rename out of its own folder aside, or into it. A later one begins by removing the
+folders aside of its scope: what was stopped there, however close to its end, changes nothing when it wakes up.
+(A bucket knows no rename: there that holds for what is put, and not for what is taken away.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from ropewalk.contracts.errors import ConfigError, RetryableError, nearest
 from ropewalk.contracts.models import Published
+from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.roots import Root, locate
 
 if TYPE_CHECKING:
@@ -73,6 +80,11 @@ class Folder:
             except ValidationError:
                 return None  # cut by a crash: what it named is written anew
 
+    def overtaken(self, made: Record) -> bool:
+        """Whether a later request has written the scope, or all of the folder."""
+        records = [self.record(), self.record(EVERYTHING)]
+        return any(one.requested > made.requested for one in records if one is not None)
+
     def scopes(self) -> list[str]:
         """Every scope that has files."""
         selector = FileSelector(self.at(RECORDS), allow_not_found=True)
@@ -112,34 +124,25 @@ def _write(folder: Folder, step: str, options: Options, task: Task) -> str:
     """Bring one input into its folder: ``applied``, ``unchanged``, or ``superseded``."""
     request, dataset = task.request, task.input(step)
     content = f"{dataset.ref.fingerprint} {options.format} {options.mode} {options.by}"
-    before = folder.record()
     made = Record(content=content, requested=request.run.requested, run=request.run.id, files=[])
-    if before is not None and before.requested > made.requested:
+    if folder.overtaken(made):
         return "superseded"
-    if before is not None and before.content == content and options.mode != "replace":
-        _keep(folder, made.model_copy(update={"files": before.files}), task)
-        return "unchanged"
-    aside = f".{task.key[:16]}"
+    before = folder.record()
+    same = before is not None and before.content == content and options.mode != "replace"
+    aside = f".{folder.scope}.{secrets.token_hex(8)}"
     try:
-        names = _make(folder, aside, dataset, options)
-        _swap(
-            folder,
-            made.model_copy(update={"files": sorted(names.values())}),
-            names,
-            options,
-            task,
-        )
+        folder.root.filesystem.create_dir(folder.at(aside), recursive=True)
+        names = {} if same else _make(folder, aside, dataset, options)
+        files = before.files if same and before is not None else sorted(names.values())
+        done = _swap(folder, aside, made.model_copy(update={"files": files}), names, task)
     finally:
-        folder.root.filesystem.delete_dir_contents(folder.at(aside), missing_dir_ok=True)
         _remove_folder(folder, aside)
-    return "applied"
+    return "superseded" if not done else "unchanged" if same else "applied"
 
 
 def _make(folder: Folder, aside: str, dataset: Dataset, options: Options) -> dict[str, str]:
     """Write the files aside; the name that each will have, by its name there."""
     filesystem, ending = folder.root.filesystem, ENDINGS[options.format]
-    filesystem.create_dir(folder.at(aside), recursive=True)
-    filesystem.delete_dir_contents(folder.at(aside))  # of an attempt that was killed
     reader = dataset.reader()
     ds.write_dataset(
         reader,
@@ -176,39 +179,74 @@ def _partitioning(schema: pa.Schema, by: list[str]) -> ds.Partitioning | None:
     )
 
 
-def _swap(
-    folder: Folder, made: Record, names: dict[str, str], options: Options, task: Task
-) -> None:
-    """Put the new files where they belong, then take away those that are no more, then write it down."""
-    filesystem = folder.root.filesystem
-    scopes = folder.scopes() if options.mode == "replace" else [folder.scope]
-    old = {scope: record for scope in scopes if (record := folder.record(scope)) is not None}
+def _swap(folder: Folder, aside: str, made: Record, names: dict[str, str], task: Task) -> bool:
+    """Put the new files where they belong, and take away those that are no more; False where a later request was first.
+
+    While that goes on the record names the files of both, and no content: what is cut off is done again whole.
+    """
+    everything = folder.scope == EVERYTHING
+    scopes = folder.scopes() if everything else [folder.scope]
+    found = {scope: record for scope in scopes if (record := folder.record(scope)) is not None}
+    old = {scope: one for scope, one in found.items() if one.requested <= made.requested}
+    gone = {name for record in old.values() for name in record.files} - set(made.files)
+    both = made.model_copy(update={"content": "", "files": sorted({*gone, *made.files})})
+    begun, ended = _draft(folder, aside, "begun", both), _draft(folder, aside, "ended", made)
     task.fence()
-    for source, name in names.items():
-        target = folder.at(name)
-        filesystem.create_dir(str(PurePosixPath(target).parent), recursive=True)
-        filesystem.move(source, target)
-    for name in {name for record in old.values() for name in record.files} - set(made.files):
-        if filesystem.get_file_info(folder.at(name)).type == FileType.File:
-            filesystem.delete_file(folder.at(name))
-    for scope in old.keys() - {folder.scope}:
-        filesystem.delete_file(folder.at(RECORDS, f"{scope}.json"))
-    _keep(folder, made, task)
-
-
-def _keep(folder: Folder, record: Record, task: Task) -> None:
-    """Write down what the scope has: whole, or not at all."""
+    failpoint("files.fenced")
+    _evict(folder, aside)
+    if folder.overtaken(made):
+        return False
     filesystem = folder.root.filesystem
-    filesystem.create_dir(folder.at(RECORDS), recursive=True)
-    draft = folder.at(RECORDS, f".{task.key[:16]}")
-    with filesystem.open_output_stream(draft) as stream:
+    if names or gone:
+        filesystem.move(begun, folder.record_path)
+    for source, name in names.items():
+        filesystem.create_dir(str(PurePosixPath(folder.at(name)).parent), recursive=True)
+        filesystem.move(source, folder.at(name))
+        failpoint("files.moved")
+    others = {f"{RECORDS}/{scope}.json" for scope in old.keys() - {folder.scope}}
+    for number, name in enumerate(sorted(gone | others)):
+        _take_away(folder, name, folder.at(aside, f"{number}.gone"))
+    failpoint("files.taken")
+    filesystem.move(ended, folder.record_path)
+    failpoint("files.recorded")
+    return True
+
+
+def _draft(folder: Folder, aside: str, name: str, record: Record) -> str:
+    """A record, aside: whole before it takes its place."""
+    folder.root.filesystem.create_dir(folder.at(RECORDS), recursive=True)
+    path = folder.at(aside, f"{name}.json")
+    with folder.root.filesystem.open_output_stream(path) as stream:
         stream.write(json.dumps(record.model_dump()).encode())
-    filesystem.move(draft, folder.record_path)
+    return path
+
+
+def _evict(folder: Folder, mine: str) -> None:
+    """Remove the folders aside of others who write the scope, or who write all: none of them can move a file more."""
+    scope = ".+" if folder.scope == EVERYTHING else f"({re.escape(folder.scope)}|{EVERYTHING})"
+    fits = re.compile(rf"\.{scope}\.[0-9a-f]{{16}}")
+    for info in folder.root.filesystem.get_file_info(FileSelector(folder.at())):
+        name = PurePosixPath(info.path).name
+        if name != mine and fits.fullmatch(name):
+            _remove_folder(folder, name)
+
+
+def _take_away(folder: Folder, name: str, aside: str) -> None:
+    filesystem = folder.root.filesystem
+    if filesystem.get_file_info(folder.at(name)).type != FileType.File:
+        return
+    if folder.root.local is None:
+        filesystem.delete_file(folder.at(name))
+    else:
+        filesystem.move(folder.at(name), aside)
 
 
 def _remove_folder(folder: Folder, name: str) -> None:
-    if folder.root.filesystem.get_file_info(folder.at(name)).type == FileType.Directory:
-        folder.root.filesystem.delete_dir(folder.at(name))
+    filesystem = folder.root.filesystem
+    if filesystem.get_file_info(folder.at(name)).type == FileType.Directory:
+        filesystem.delete_dir_contents(folder.at(name), missing_dir_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.delete_dir(folder.at(name))
 
 
 def _report(task: Task, options: Options, step: str, uri: str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 from ropewalk.contracts.errors import ConfigError, RetryableError
 from ropewalk.kernel.roots import locate
+from ropewalk.store import files
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
@@ -85,12 +87,52 @@ class TestParquet(FilesSuite):
 
     def test_a_killed_attempts_leftovers_are_cleared_away(self, bench: TaskBench) -> None:
         request = self.asked(bench, 7)
-        aside = self.folder / f".{task_prefix(request)}"
+        aside = self.folder / f".2013-01-01.{'ab' * 8}"
         aside.mkdir(parents=True)
         (aside / "2013-01-01-9.parquet").write_bytes(b"half")
         bench.perform(request)
         assert self.seen() == [7]
         assert not aside.exists()
+
+    @pytest.mark.parametrize(("later", "said"), [(3, None), (2, "cannot be written")])
+    def test_what_was_stopped_before_its_first_file_changes_nothing(
+        self, bench: TaskBench, later: int, said: str | None
+    ) -> None:
+        """When it goes on after another load of the partition: by a later request, or another attempt."""
+        self.load(bench, numbers(1), "replace_partition")
+
+        def meanwhile() -> None:
+            self.load(bench, numbers(7, 8), "replace_partition", requested=later)
+
+        with pytest.raises(RetryableError, match=said) if said else nullcontext():
+            self.load(bench, numbers(5), "replace_partition", requested=2, fence=meanwhile)
+        assert self.seen() == [7, 8]
+        assert list(self.folder.glob(".*")) == []
+
+    def test_a_load_that_was_cut_off_is_not_taken_for_whole(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither its own rows, nor those of the load before: they are written anew."""
+        self.load(bench, numbers(1), "replace_partition")
+
+        def cut(name: str) -> None:
+            if name == "files.moved":
+                raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "failpoint", cut)
+            with pytest.raises(RetryableError):
+                self.load(bench, numbers(2), "replace_partition", requested=2)
+        self.load(bench, numbers(1), "replace_partition", requested=3)
+        assert self.seen() == [1]
+
+    def test_a_replacement_that_comes_late_leaves_the_partitions_of_later_requests(
+        self, bench: TaskBench
+    ) -> None:
+        self.load(bench, numbers(1), "replace_partition", partition=1, requested=1)
+        self.load(bench, numbers(2), "replace_partition", partition=2, requested=5)
+        self.load(bench, numbers(7), "replace", requested=3)
+        assert self.seen() == [2, 7]
 
     def asked(self, bench: TaskBench, *values: int) -> Any:
         """A request to publish some numbers."""
@@ -158,10 +200,3 @@ def test_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert locate("out://x")[0].find("tables/**") == [
             "tables/days/2013-01-01-0.parquet", "tables/days/_ropewalk/2013-01-01.json",
         ]  # fmt: skip
-
-
-def task_prefix(request: Any) -> str:
-    """How a task's folder aside begins."""
-    from ropewalk.contracts.keys import task_key
-
-    return task_key(request)[:16]
