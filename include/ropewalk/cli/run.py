@@ -52,7 +52,7 @@ def run_workflow(
     run = RunInfo(
         id=f"local__{now:%Y%m%dT%H%M%S}", requested=time.time_ns() // 1000, title=workflow.title
     )
-    generation = uuid.uuid4().hex if refresh else ""
+    generation = uuid.uuid4().hex if refresh else "0"
     reports: dict[str, Report] = {}
     with _progress(console) as shown:
         for step in workflow.order():
