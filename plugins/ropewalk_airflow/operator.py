@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -197,7 +196,6 @@ class StageOperator(BaseOperator):
             outputs = {
                 name: ref.model_dump(mode="json") for name, ref in status.report.outputs.items()
             }
-            self._remember_links(status.report, context)
             return {"key": status.key, "outputs": outputs}
         if status.state is State.CANCELLED:
             raise RetryableError("the task was cancelled at the stage", code="cancelled")
@@ -217,12 +215,6 @@ class StageOperator(BaseOperator):
             self.log.info(
                 "Published %s rows to %s (%s)", f"{target.rows:,}", target.target, target.mode
             )
-
-    def _remember_links(self, report: Report, context: Any) -> None:
-        """Leave what the extra links show."""
-        context["ti"].xcom_push(
-            key="ropewalk", value=json.dumps({"outputs": sorted(report.outputs)})
-        )
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """OpenLineage's datasets and facets of the report."""

@@ -182,6 +182,7 @@ def test_a_batch_is_as_many_runs_of_a_day(shop: Shop, tmp_path: Path) -> None:
             for rule in reports[0].rows.dropped
         }
     assert [check.failed for check in batch["clean"].checks] == [len(DAYS), 0]
+    assert batch["clean"].outputs["quarantine"].rows == len(DAYS)
 
 
 def test_a_day_after_a_batch_is_done_already_and_unchanged(shop: Shop) -> None:

@@ -23,6 +23,9 @@ app = typer.Typer(
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+BATCH = (
+    "92d"  # so that a year is four runs; each task of one holds its days for seconds, not minutes
+)
 Files = Annotated[list[Path], typer.Argument(help="workflow files")]
 
 
@@ -80,7 +83,7 @@ def backfill(
     *,
     first: Annotated[str, typer.Option("--from", help="the first day: 2013-01-01")],
     last: Annotated[str, typer.Option("--to", help="the last day: 2013-12-31")],
-    batch: Annotated[str, typer.Option(help="how many days one run does at most")] = "31d",
+    batch: Annotated[str, typer.Option(help="how many days one run does at most")] = BATCH,
     at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,

@@ -220,7 +220,10 @@ class Batch(Task):
         )  # fmt: skip
 
     def commit(self) -> Report:
-        """Put out which partition has which dataset, and make it visible."""
+        """Put out which partition has which dataset, and all that was set aside, and make it visible."""
+        for report in self.done.values():
+            if "quarantine" in report.outputs:
+                self.quarantine(self.dataset(report.outputs["quarantine"]).table())
         self.output(INDEX, PARTITIONS).write(self._table())
         self.info(f"{len(self.done)} partitions, {self.reused} of them done before")
         return super().commit()
