@@ -97,6 +97,6 @@ def test_a_backfill_that_is_interrupted_stops_what_runs(stack: Stack) -> None:
         "the step that takes its time",
     )
     running.send_signal(signal.SIGINT)
-    assert "stopped; 0 partitions are done and stay" in said(running, code=1)
+    assert "stopped; 0 partitions are done and stay" in said(running, code=130)
     until(lambda: all(run["state"] == "failed" for run in mine()), "the end of what ran")
     assert stack.query("SELECT count(*) FROM e2e_days.days WHERE day >= '2013-04-01'") == [(0,)]
