@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ropewalk.collect.sources.sql import Options
     from ropewalk.kernel.task import Task
 
-BATCH = 50_000
+BATCH, BYTES = 50_000, 32 << 20  # of a batch, at most
+FETCH = 500  # rows that the driver holds
+SAMPLED = 50  # of so many rows, one is measured
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 FIXED = {
     bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary(),
@@ -58,10 +60,10 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
         if options.cursor is not None:
             _check_cursor(options.cursor.column, names)
         number = 0
-        for rows in found.partitions(BATCH):
+        for rows in _chunks(found):
             task.took(len(rows))
             batch = _batch(rows, names, kinds)
-            kinds = list(batch.schema.types)
+            kinds = _kept(kinds, batch, declared)
             if window is not None:
                 batch = window.taken(batch)
             yield _declared(task, options, batch, declared, number)
@@ -78,6 +80,34 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
             window.close()
 
 
+def _chunks(found: Any) -> Iterator[list[Any]]:
+    """The rows in lists of bounded length and size."""
+    rows: list[Any] = []
+    size = 0
+    while more := found.fetchmany(FETCH):
+        rows += more
+        size += SAMPLED * sum(_size(row) for row in more[::SAMPLED])
+        if len(rows) >= BATCH or size >= BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _size(row: Sequence[Any]) -> int:
+    return sum(len(value) for value in row if isinstance(value, str | bytes))
+
+
+def _kept(
+    kinds: Sequence[pa.DataType | None], batch: pa.RecordBatch, declared: Collection[str]
+) -> list[pa.DataType | None]:
+    """The types of the batches after the first: where one is declared, each batch may have its own."""
+    return [
+        kind if field.name in declared else field.type
+        for kind, field in zip(kinds, batch.schema, strict=True)
+    ]
+
+
 def _declared(
     task: Task,
     options: Options,
@@ -85,8 +115,6 @@ def _declared(
     declared: dict[str, pa.DataType],
     number: int,
 ) -> pa.RecordBatch:
-    if not declared:
-        return batch
     kinds = {field.name: declared.get(field.name, field.type) for field in batch.schema}
     lines = pa.array(np.arange(number + 1, number + batch.num_rows + 1))
     return typed(task, batch, kinds, options.connection, lines)
@@ -114,7 +142,7 @@ def _statement(
     told = {name: bound for name, bound in bounds.items() if bound[1] is not None}
     where = " AND ".join(f"{column} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
     values |= {f"ropewalk_{name}": value for name, (_, value) in told.items()}
-    text = f"SELECT * FROM ({text}) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
+    text = f"SELECT * FROM ({text}\n) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
     return sa.text(text), values
 
 
@@ -164,13 +192,13 @@ def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
         ):
             yield connection
     except exc.OperationalError as error:
+        if _of_the_query(error, engine):
+            raise _refuses(name, error) from None
         raise RetryableError(
             f"the database of {name!r} cannot be reached: {_said(error)}", code="database_away"
         ) from None
     except exc.DBAPIError as error:
-        raise FatalError(
-            f"the database of {name!r} refuses the query: {_said(error)}", code="query"
-        ) from None
+        raise _refuses(name, error) from None
 
 
 def _checked(url: sa.URL, allowed: Collection[str]) -> dict[str, Any]:
@@ -192,8 +220,18 @@ def _hosts(url: sa.URL) -> list[str]:
     return [*((url.host,) if url.host else ()), *((named,) if isinstance(named, str) else named)]
 
 
+def _of_the_query(error: Any, engine: sa.Engine) -> bool:
+    """Whether an error of SQLite is of the query: it calls all of them operational."""
+    away = ("unable to open", "locked", "disk I/O")
+    return engine.dialect.name == "sqlite" and not any(word in str(error.orig) for word in away)
+
+
+def _refuses(name: str, error: Any) -> FatalError:
+    return FatalError(f"the database of {name!r} refuses the query: {_said(error)}", code="query")
+
+
 def _reading(engine: sa.Engine) -> dict[str, Any]:
-    options: dict[str, Any] = {"stream_results": True, "max_row_buffer": BATCH}
+    options: dict[str, Any] = {"stream_results": True, "max_row_buffer": FETCH}
     if engine.dialect.name == "postgresql":
         options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
     return options
@@ -260,11 +298,13 @@ def _batch(
 ) -> pa.RecordBatch:
     """A batch of fetched rows, column by column."""
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
-    arrays = [_array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+    arrays = [
+        _array(values, kind, name) for values, kind, name in zip(columns, kinds, names, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
-def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
+def _array(values: Sequence[Any], kind: pa.DataType | None, name: str) -> pa.Array:
     """A column of Python values; types that Arrow does not know become texts."""
     sample = next((value for value in values if value is not None), None)
     if isinstance(sample, uuid.UUID):
@@ -274,13 +314,21 @@ def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array:
     ):
         import json
 
-        values = [None if value is None else json.dumps(value) for value in values]
+        values = [None if value is None else json.dumps(value, default=str) for value in values]
     elif isinstance(sample, decimal.Decimal) and kind is None:
         kind = pa.decimal128(38, 10)
+    elif kind == pa.string() and not isinstance(sample, str | None):
+        values = [None if value is None else str(value) for value in values]
     try:
         found = pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"a value does not fit its column: {error}", code="type") from None
+    except (pa.ArrowException, OverflowError) as error:
+        what = "a value" if kind is None else f"a value that is no {kind}"
+        raise DataError(
+            f"column {name!r} has {what}: {str(error).splitlines()[0]}",
+            code="type",
+            field=name,
+            hint="CAST it in the query to a type that all values have",
+        ) from None
     if pa.types.is_timestamp(found.type) and found.type.tz is None and kind is None:
         return pc.cast(found, pa.timestamp("us"))
     return pc.cast(found, pa.string()) if pa.types.is_null(found.type) else found

@@ -19,7 +19,8 @@ import zstandard
 from hypothesis import strategies as st
 from pyarrow import csv as pacsv
 from pyarrow import feather
-from ropewalk.contracts.errors import ConfigError, DataError
+from ropewalk.contracts.errors import ConfigError, DataError, RetryableError
+from ropewalk.kernel.task import Task
 from ropewalk.testing.bench import DAY, TaskBench
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.sources import SourceSuite
@@ -327,6 +328,36 @@ class TestBroken:
         (root / "big.parquet").write_bytes(data)
         with pytest.raises(DataError, match="the file is damaged"):
             collect(bench, "data://big.parquet")
+
+    @pytest.mark.parametrize("change", ["grows", "is another"])
+    def test_a_file_that_changes_while_it_is_read_is_read_again_later(
+        self, bench: TaskBench, root: Path, tmp_path: Path, change: str
+    ) -> None:
+        path = root / "live.csv"
+        path.write_bytes(b"n,w\n" + b"1,x\n" * 3_000_000)
+        request = bench.request("collect", [("files", {"path": "data://live.csv"})])
+        task = Task(request, bench.store, bench.settings, tmp_path)
+        source, options = task.use("source")
+        reader = source.function(options, task)  # has read the first block
+        if change == "grows":
+            with path.open("ab") as file:
+                file.write(b"2,y\n")
+        else:
+            path.write_bytes(path.read_bytes())
+        with pytest.raises(RetryableError) as caught:
+            reader.read_all()
+        assert str(caught.value) == (
+            "data://live.csv: the file changed while it was read"
+            " (write files aside, and rename them when they are whole)"
+        )
+
+    def test_what_is_wrong_with_rows_is_told_as_such_where_they_are_filtered(
+        self, bench: TaskBench, root: Path
+    ) -> None:
+        text = b"n,w\n" + b"1,x\n" * 3_000_000
+        (root / "cut.csv.gz").write_bytes(gzip.compress(text, 1)[:-6])
+        with pytest.raises(DataError, match="cut.csv.gz: the file is damaged: Truncated"):
+            collect(bench, "data://cut.csv.gz", where="n > 1")
 
     def test_a_bomb_of_brackets_is_set_aside(self, bench: TaskBench, root: Path) -> None:
         (root / "deep.jsonl").write_text('{"n": 1}\n{"n": ' + "[" * 100_000 + "\n", "utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
+from ropewalk.kernel.task import Task
 from ropewalk.testing.bench import DAY, TaskBench
 from ropewalk.testing.sources import SourceSuite
 
@@ -183,6 +185,84 @@ def test_a_cursor_goes_on_from_where_it_was(bench: TaskBench) -> None:
     )
     report = bench.perform(again, since="N3")
     assert (report.rows.out, report.watermark) == (0, "N3")
+
+
+def test_wide_rows_come_in_small_batches(bench: TaskBench, tmp_path: Path) -> None:
+    query = "SELECT repeat('x', 100000) AS w FROM generate_series(1, 1200)"
+    request = bench.request("collect", [("sql", {"connection": "fleet", "query": query})])
+    source, options = Task(request, bench.store, bench.settings, tmp_path).use("source")
+    task = Task(request, bench.store, bench.settings, tmp_path)
+    assert [batch.num_rows for batch in source.function(options, task)] == [500, 500, 200]
+
+
+@pytest.fixture
+def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Fills the connection ``fleet``, here a file of SQLite, whose columns have values of any type."""
+    monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", f"sqlite:///{tmp_path}/lite.db")
+
+    def fill(script: str) -> None:
+        connection = sqlite3.connect(tmp_path / "lite.db")
+        connection.executescript(script)
+        connection.close()
+
+    return fill
+
+
+@pytest.mark.usefixtures("lite")
+def test_what_sqlite_says_of_a_query_is_no_reason_to_wait(bench: TaskBench) -> None:
+    with pytest.raises(FatalError, match="refuses the query: no such table: absent"):
+        collect(bench, table="absent")
+
+
+def test_a_value_of_another_type_is_told_with_its_column(
+    bench: TaskBench, lite: Callable[[str], None]
+) -> None:
+    lite("CREATE TABLE t (n); INSERT INTO t VALUES (1), ('one')")
+    with pytest.raises(DataError) as caught:
+        collect(bench, table="t")
+    assert str(caught.value).startswith("column 'n' has a value: ")
+    assert caught.value.hint == "CAST it in the query to a type that all values have"
+
+
+def test_a_column_may_begin_with_nulls(bench: TaskBench, lite: Callable[[str], None]) -> None:
+    lite(
+        "CREATE TABLE t (n, word);"
+        "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 50000)"
+        " INSERT INTO t SELECT NULL, NULL FROM c; INSERT INTO t VALUES (7, 'x')"
+    )
+    report = collect(bench, table="t", columns={"n": "integer"})
+    assert bench.table(report).slice(50_000).to_pylist() == [{"n": 7, "word": "x"}]
+
+
+def test_a_zero_byte_is_set_aside(bench: TaskBench, lite: Callable[[str], None]) -> None:
+    lite("CREATE TABLE t (w); INSERT INTO t VALUES ('a' || char(0)), ('b')")
+    report = collect(bench, table="t")
+    assert bench.table(report)["w"].to_pylist() == ["b"]
+    assert [row["line"] for row in bench.quarantine(report)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("'infinity'::timestamptz", "refuses the query: timestamp too large"),
+        ("'-infinity'::date", "refuses the query: date too small"),
+    ],
+)
+def test_a_moment_beyond_all_is_told(bench: TaskBench, value: str, said: str) -> None:
+    with pytest.raises(FatalError, match=said):
+        collect(bench, query=f"SELECT {value} AS v")
+
+
+@pytest.mark.parametrize("value", ["'NaN'::numeric", "10::numeric ^ 40", "1.23456789012::numeric"])
+def test_a_numeric_that_arrow_has_not_is_told_with_its_column(bench: TaskBench, value: str) -> None:
+    with pytest.raises(DataError, match="^column 'v' has a value that is no decimal"):
+        collect(bench, query=f"SELECT {value} AS v")
+
+
+def test_a_query_may_end_with_a_comment(bench: TaskBench) -> None:
+    query = "SELECT tail FROM plane -- all of them"
+    cursor = {"column": "tail", "start": "N1"}
+    assert collect(bench, query=query, cursor=cursor).rows.out == 2
 
 
 def test_many_rows_are_streamed(bench: TaskBench) -> None:
