@@ -115,6 +115,18 @@ def test_what_airflow_imports_is_light(name: str) -> None:
     assert set(done.stdout.strip().split(",")) & HEAVY == set()
 
 
+def test_what_airflow_does_with_a_file_is_light() -> None:
+    """Reading a workflow with every kind of step, its SQL included."""
+    code = (
+        "import sys; from pathlib import Path; from ropewalk.workflow import load\n"
+        "load(Path(sys.argv[1])); print(','.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "dags/workflows/flights_daily.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.strip().split(",")) & HEAVY == set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_service_process_imports_no_data_library(stage: str) -> None:
     """What is heavy is in the fork server alone, which the service's children share."""

@@ -18,7 +18,6 @@ from ropewalk.contracts.errors import (
     RopewalkError,
     nearest,
 )
-from ropewalk.kernel.perform import disk_is_full
 from ropewalk.process.names import Known, Names
 from ropewalk.process.relations import Unlisted
 
@@ -55,6 +54,8 @@ def running() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        from ropewalk.kernel.perform import disk_is_full  # Airflow reads this module, without Arrow
+
         if disk_is_full(error):
             raise
         raise _as_ours(error) from error
