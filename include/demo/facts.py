@@ -5,6 +5,7 @@ from __future__ import annotations
 FLIGHTS = 336_776
 JANUARY = 27_004  # by New York's calendar
 FIRST_DAY = 842  # 2013-01-01 in New York
+SECOND_DAY = 943
 CANCELLED = 8_255  # no departure time, and so no delay
 WITHOUT_PLANE = 52_606  # the tail number is missing, or `planes` has none such
 WITHOUT_TAILNUM = 2_512  # … the part of them where it is missing

@@ -43,6 +43,7 @@ def package() -> Iterator[duckdb.DuckDBPyConnection]:
             ),
         ),
         (facts.FIRST_DAY, "FROM flights WHERE local_date = '2013-01-01'"),
+        (facts.SECOND_DAY, "FROM flights WHERE local_date = '2013-01-02'"),
         (facts.CANCELLED, "FROM flights WHERE dep_time IS NULL"),
         (facts.WITHOUT_TAILNUM, "FROM flights WHERE tailnum IS NULL"),
         (facts.WITHOUT_PLANE, "FROM flights ANTI JOIN planes USING (tailnum)"),

@@ -62,9 +62,13 @@ class Stack:
             "ROPEWALK_DAGS_FOLDER": str(self.dags),
         }
 
+    def shell(self, *words: str) -> str:
+        """What a command prints in the environment of ``make shell``."""
+        return run(list(words), env={**self.variables, **environment(self.home)})
+
     def airflow(self, *words: str) -> str:
-        """What the ``airflow`` command prints in the environment of ``make shell``."""
-        return run(["airflow", *words], env={**self.variables, **environment(self.home)})
+        """What the ``airflow`` command prints there."""
+        return self.shell("airflow", *words)
 
     @property
     def session(self) -> httpx.Client:

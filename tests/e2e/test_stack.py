@@ -50,6 +50,17 @@ def test_the_report_of_the_first_day_is_served(stack: Stack) -> None:
     assert "New York departures" in page.text
 
 
+def test_a_workflow_runs_in_one_process_in_the_shell(stack: Stack) -> None:
+    printed = stack.shell(
+        "ropewalk", "run", "dags/workflows/flights_daily.yaml", "--date", "2013-01-02",
+        "--store", str(stack.home.path / "local"),
+    )  # fmt: skip
+    assert "index.html" in printed
+    assert stack.query("SELECT count(*) FROM flights.departures WHERE date = '2013-01-02'") == [
+        (facts.SECOND_DAY,)
+    ]
+
+
 def test_a_backfill_of_january_has_every_flight_once_and_again_once(stack: Stack) -> None:
     backfill(stack)
     days = stack.query(COUNT)

@@ -19,6 +19,11 @@ ROOT = "ROPEWALK_ROOT_"
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104 - names for all addresses, not a choice of them
 
 
+def _secret_folders() -> list[str]:
+    """The folders of ``ROPEWALK_SECRETS_DIR``: a stage has one, a shell those of several stages."""
+    return [one for one in os.environ.get("ROPEWALK_SECRETS_DIR", "").split(os.pathsep) if one]
+
+
 class Connection(BaseModel):
     """Where a named outside system is and what opens it; the whole is a secret, and never shown."""
 
@@ -39,7 +44,7 @@ class Settings(BaseSettings):
     """What a stage service needs to know; every field is ``ROPEWALK_<NAME>``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ROPEWALK_", secrets_dir=os.environ.get("ROPEWALK_SECRETS_DIR"), frozen=True
+        env_prefix="ROPEWALK_", secrets_dir=_secret_folders(), frozen=True
     )
 
     stage: str = "local"
@@ -114,9 +119,10 @@ def connection_names() -> dict[str, str]:
         for k, v in os.environ.items()
         if k.startswith(CONNECTION)
     }
-    folder = os.environ.get("ROPEWALK_SECRETS_DIR")
-    for path in Path(folder).glob(f"{CONNECTION.lower()}*") if folder else ():
-        found[path.name.removeprefix(CONNECTION.lower())] = path.read_text(encoding="utf-8").strip()
+    for folder in _secret_folders():
+        for path in Path(folder).glob(f"{CONNECTION.lower()}*"):
+            name = path.name.removeprefix(CONNECTION.lower())
+            found[name] = path.read_text(encoding="utf-8").strip()
     return found
 
 

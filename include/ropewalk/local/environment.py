@@ -27,6 +27,7 @@ def environment(home: Home) -> dict[str, str]:
     }
     return {
         **chosen,
+        **installation.run_environment(),
         "PATH": f"{cluster.install / 'bin'}:{processes.inherited()['PATH']}",
         "ROPEWALK_HOME": str(home.path),
         "PGHOST": str(cluster.sockets),

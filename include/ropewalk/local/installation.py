@@ -19,7 +19,7 @@ from ropewalk.local.home import REPOSITORY, Home, write_private
 from ropewalk.local.ports import Plan
 from ropewalk.local.postgres import Cluster, cluster
 
-OWN = {"ROPEWALK_HOME", "ROPEWALK_PORT_BASE", "ROPEWALK_DAGS_FOLDER"}
+OWN = {"ROPEWALK_HOME", "ROPEWALK_PORT_BASE", "ROPEWALK_DAGS_FOLDER", "ROPEWALK_PRIVATE_HOSTS"}
 LOCAL = "127.0.0.1,localhost"
 
 
@@ -138,10 +138,20 @@ class Installation:
             **({"ROPEWALK_PRIVATE_HOSTS": self._private_hosts()} if stage == "collect" else {}),
         }
 
+    def run_environment(self) -> dict[str, str]:
+        """What ``ropewalk run`` needs to reach what the stages reach: their roots and their connections."""
+        folders = (self.home.folder("secrets", stage) for stage in ("collect", "store"))
+        return {
+            "ROPEWALK_ROOT_DATA": str(self.home.folder("data")),
+            "ROPEWALK_SECRETS_DIR": os.pathsep.join(map(str, folders)),
+            "ROPEWALK_PRIVATE_HOSTS": self._private_hosts(),
+        }
+
     def _private_hosts(self) -> str:
         """What `collect` may reach on this machine: the demo's sources, and what the caller allows."""
         demo = [f"127.0.0.1:{self.ports[name]}" for name in ("weather", "postgres")]
-        return ",".join([*demo, os.environ.get("ROPEWALK_PRIVATE_HOSTS", "")]).rstrip(",")
+        allowed = os.environ.get("ROPEWALK_PRIVATE_HOSTS", "").split(",")
+        return ",".join(dict.fromkeys(filter(None, [*demo, *allowed])))
 
     def write_stage_secrets(self, stage: str) -> str:
         """Writes the secrets of a stage, one file each; a user's own files beside them stay. Gives
