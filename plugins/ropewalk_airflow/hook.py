@@ -16,9 +16,9 @@ TIMEOUT = httpx.Timeout(40, connect=5)
 TRIES = 3  # to reach a stage, before the task fails for now
 
 
-def connection_id(stage: str) -> str:
-    """The Airflow connection of a stage."""
-    return f"ropewalk_{stage}"
+def connection_id(stage: str, own: str | None = None) -> str:
+    """The Airflow connection of a stage; of one that someone else wrote, by the name that the workflow gives it."""
+    return f"ropewalk_stage_{own}" if own else f"ropewalk_{stage}"
 
 
 class StageHook(BaseHook):

@@ -85,7 +85,7 @@ class StageOperator(BaseOperator):
         self.do = do
         self.checks = checks
         self.inputs = inputs
-        self.conn_id = conn_id or connection_id(self.stage)
+        self.conn_id = conn_id or connection_id(self.stage, _own(self.stage, step))
         self.defer_after = defer_after
         self.report: Report | None = None
         self._key: str | None = None
@@ -146,8 +146,9 @@ class StageOperator(BaseOperator):
         step = Step(
             name=self.task_id,
             stage=self.stage,
-            do=tuple(_use(STAGE_KIND[self.stage], one) for one in self.do),
+            do=tuple(_use(STAGE_KIND.get(self.stage), one) for one in self.do),
             checks=tuple(_use("check", one) for one in self.checks),
+            connection=_own(self.stage, None),
             needs=tuple(self.inputs),
             after=tuple(self.upstream_task_ids) if self.stage == "present" else tuple(self.inputs),
         )
@@ -293,8 +294,17 @@ def generation(context: Any) -> str:
     return f"{run.run_id}/{cleared}" if asked or cleared else "0"
 
 
-def _use(kind: str, given: Mapping[str, Any]) -> Use:
+def _own(stage: str, step: Step | None) -> str | None:
+    """The name of a stage that someone else wrote: the workflow's, or in a hand-written DAG its own."""
+    if step is not None:
+        return step.connection
+    return stage if stage and stage not in STAGE_KIND else None
+
+
+def _use(kind: str | None, given: Mapping[str, Any]) -> Use:
     """A plugin with its options, as a hand-written DAG gives them: ``{"files": {"path": …}}``."""
     ((name, options),) = given.items()
+    if kind is None:
+        return Use(plugin=name, version="", options=options or {})
     found = plugin(kind, name)
     return Use(plugin=name, version=found.version, options=found.mapping(options))

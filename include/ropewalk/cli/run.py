@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ropewalk.cli.remote import perform_there
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import DatasetRef, Report, RunInfo, Scalar
 from ropewalk.contracts.models import Progress as Done
@@ -69,14 +70,13 @@ def run_workflow(
                 if level != "info":
                     console.print(f"[yellow]{step.name}:[/] {escape(text)}")
 
-            reports[step.name] = perform(
-                load(built_in(step.stage)),
-                request,
-                store=datasets,
-                settings=settings,
-                show=show,
-                tell=tell,
-            )
+            if step.connection is not None:
+                reports[step.name] = perform_there(step.connection, request, datasets, tell)
+            else:
+                stage = load(built_in(step.stage))
+                reports[step.name] = perform(
+                    stage, request, store=datasets, settings=settings, show=show, tell=tell
+                )
             shown.update(bar, total=1, completed=1)
     console.print(_table(reports))
     _write_pages(reports, datasets, store, console)

@@ -66,7 +66,10 @@ class DatasetRef(Answer):
 
 
 class Use(Frozen):
-    """One plugin with its options, as the workflow file gives them; ``{{ … }}`` are still in it."""
+    """One plugin with its options, as the workflow file gives them; ``{{ … }}`` are still in it.
+
+    An empty ``version`` is whichever the stage has: of a stage that has not described itself.
+    """
 
     plugin: Name
     version: str = "1"

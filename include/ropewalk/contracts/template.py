@@ -22,6 +22,10 @@ class Sql:
     """Marks a field of ``Options`` whose text is SQL: references in it are bound, not written."""
 
 
+class Code(Sql):
+    """Marks a field whose text is of another language: braces in it are its own, and no references."""
+
+
 SqlText = Annotated[str, Sql()]
 
 
@@ -68,6 +72,15 @@ def sql_fields(cls: type[BaseModel]) -> set[str]:
         name
         for name, field in cls.model_fields.items()
         if any(isinstance(mark, Sql) for mark in field.metadata) or _holds_sql(field.annotation)
+    }
+
+
+def code_fields(cls: type[BaseModel]) -> set[str]:
+    """The fields of a model whose text is of another language."""
+    return {
+        name
+        for name, field in cls.model_fields.items()
+        if any(isinstance(mark, Code) for mark in field.metadata)
     }
 
 

@@ -61,7 +61,7 @@ class Stage:
             (use, "check") for use in request.checks
         ]:
             here = plugin(kind, use.plugin).version
-            if here != use.version:
+            if use.version not in ("", here):
                 raise ConfigError(
                     f"{kind} {use.plugin!r} is version {here} here, and the request wants {use.version}",
                     code="plugin_version",

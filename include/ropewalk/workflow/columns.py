@@ -49,6 +49,8 @@ class _Teller:
     def columns(self, step: Step) -> Columns:
         """What a step gives; its mistakes are told."""
         inputs = {name: self.known.get(name) for name in step.needs}
+        if step.connection is not None:  # a stage of someone else's
+            return None
         if step.stage == "process":
             return self._chain(step, inputs)
         outcome = self._outcome(step, inputs)

@@ -119,7 +119,8 @@ class _Loader:
         self.report(path, error)
 
     def _steps(self, header: Header) -> dict[str, Step]:
-        reader = StepReader(self.text, self.file.parent, _samples(header, self.file), self.report)
+        samples = _samples(header, self.file)
+        reader = StepReader(self.text, self.file.parent, samples, self.report, header.stages)
         found = {name: reader.read(name, body) for name, body in header.steps.items()}
         self.reads = reader.reads
         return {name: step for name, step in found.items() if step is not None}
@@ -134,7 +135,7 @@ class _Loader:
                         f"step {need!r} has no data to read: it is a {steps[need].stage} step"
                     )
                     self.report(self._place_of(step, need), error)
-            if not step.needs and step.stage != "collect":
+            if not step.needs and step.stage != "collect" and not step.connection:
                 self.report(
                     ("steps", step.name),
                     ConfigError(f"step {step.name!r} reads no step", hint="add from:"),

@@ -9,19 +9,29 @@ from datetime import date, timedelta
 from enum import StrEnum
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from ropewalk.contracts.durations import Duration
 from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.models import Name, Origin, Scalar, Use
+from ropewalk.contracts.plugins import STAGE_KIND
 
 PRESETS = (
     "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly", "@once", "@continuous",
 )  # fmt: skip
 CRON = re.compile(r"^[-*,/#0-9A-Za-z]+(?: [-*,/#?0-9A-Za-z]+){4}$")
+STEP_KEYS = ("with", "from", "checks", "max_quarantined", "timeout", "description")
 
 
 class Section(BaseModel):
@@ -93,6 +103,54 @@ class After(Section):
     after: list[Name] = Field(min_length=1)
 
 
+class OwnStage(Section):
+    """A stage that someone else wrote: the name under which Airflow and the command line know its address.
+
+    ``describe`` is a file beside the workflow that holds what the stage answers to ``/v1/describe``: then its plugins
+    and their options are checked as those of the built-in stages are.
+    """
+
+    connection: Name
+    describe: str | None = None
+
+
+def own_stages(value: Any) -> Any:
+    """Stages by their words: from a list of names, or a mapping to a connection's name or to more."""
+    if isinstance(value, list):
+        value = {name: name for name in value}
+    if not isinstance(value, Mapping):
+        raise ValueError("stages are names of your own: stages: [geocode]")  # noqa: TRY004 - pydantic's way
+    return {
+        name: {"connection": given} if isinstance(given, str) else given
+        for name, given in value.items()
+    }
+
+
+STAGES_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}},
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object",
+                        "required": ["connection"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "connection": {"type": "string"},
+                            "describe": {"type": "string"},
+                        },
+                    },
+                ]
+            },
+        },
+    ],
+    "description": "stages that someone else wrote, each by its word and its connection's name",
+}
+
+
 class Header(Section):
     """All of a workflow file but its steps, which depend on the installed plugins."""
 
@@ -120,9 +178,9 @@ class Header(Section):
     params: dict[Name, Param] = Field(default_factory=dict)
     tags: list[str] = Field(default_factory=list)
     owner: str = "ropewalk"
-    stages: dict[Name, str] = Field(
-        default_factory=dict, description="stages of your own, by their URL's setting"
-    )
+    stages: Annotated[
+        dict[Name, OwnStage], BeforeValidator(own_stages), WithJsonSchema(STAGES_SCHEMA)
+    ] = Field(default_factory=dict)
     steps: dict[Name, dict[str, Any]] = Field(min_length=1)
 
     @field_validator("timezone")
@@ -145,6 +203,27 @@ class Header(Section):
             )
         return value
 
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _no_address(cls, value: Any) -> Any:
+        for name, given in value.items() if isinstance(value, Mapping) else ():
+            if isinstance(given, str) and "://" in given:
+                raise ValueError(
+                    f"an address is a setting, not part of a workflow: write {name}: {name}, and set the"
+                    f" connection ropewalk_stage_{name} in Airflow"
+                )
+        return value
+
+    @field_validator("stages")
+    @classmethod
+    def _own_words(cls, value: dict[str, OwnStage]) -> dict[str, OwnStage]:
+        for name in value:
+            if name in {*STAGE_KIND, *STEP_KEYS}:
+                raise ValueError(
+                    f"{name!r} is a word of Ropewalk's own: give the stage another name"
+                )
+        return value
+
     @model_validator(mode="after")
     def _ordered(self) -> Header:
         if self.start and self.end and self.end < self.start:
@@ -156,7 +235,10 @@ class Header(Section):
 
 @dataclass(frozen=True)
 class Step:
-    """One step. ``needs`` are the steps whose data it reads; ``after`` all that it waits for."""
+    """One step. ``needs`` are the steps whose data it reads; ``after`` all that it waits for.
+
+    ``connection`` is that of a stage that someone else wrote; the built-in ones have their own names.
+    """
 
     name: str
     stage: str
@@ -168,6 +250,7 @@ class Step:
     timeout: timedelta | None = None
     description: str = ""
     origin: Origin | None = None
+    connection: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import DatasetRef, Partition, RunInfo, Scalar, Slice, TaskRequest
-from ropewalk.contracts.template import references
+from ropewalk.contracts.plugins import STAGE_KIND, plugin
+from ropewalk.contracts.template import code_fields, references
 from ropewalk.workflow.model import Step, Workflow
 from ropewalk.workflow.partitions import span, values_of
 
@@ -27,11 +28,12 @@ def task_request(
 
     A step that reads the outside world or changes it has a generation: collect reads anew when a user
     clears it, and in each run where no partition tells runs apart; store writes anew for each request,
-    since another may have written the same place in between; a page is of one run.
+    since another may have written the same place in between; a page is of one run. A stage of the user's own
+    reads the outside world where it reads no step.
 
     With a ``batch`` of partitions the step does each of them, and ``partition`` does not matter.
     """
-    named = set(references([use.options for use in (*step.do, *step.checks)]))
+    named = set(_named(step))
     slices = _slices(workflow, step, batch, named)
     if batch:
         partition = slices[0].partition if len(slices) == 1 else span(batch)
@@ -86,8 +88,16 @@ def _slices(
     ]
 
 
+def _named(step: Step) -> Iterator[str]:
+    """The values that a step's options name."""
+    for kind, uses in ((STAGE_KIND.get(step.stage), step.do), ("check", step.checks)):
+        for use in uses:
+            code = code_fields(plugin(kind, use.plugin).options) if kind else set()
+            yield from references({k: v for k, v in use.options.items() if k not in code})
+
+
 def _generation(step: Step, run: RunInfo, partition: Partition | None, given: str) -> str:
-    if step.stage == "collect":
+    if step.stage == "collect" or (step.connection and not step.needs):
         return given if partition else f"{given}:{run.id}"
     if step.stage == "store":
         return f"{run.id}:{run.requested}"

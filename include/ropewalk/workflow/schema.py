@@ -19,19 +19,36 @@ def workflow_schema() -> Schema:
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,62}$"},
-        "additionalProperties": {"oneOf": [_step(stage, definitions) for stage in STAGE_KIND]},
+        "additionalProperties": {
+            "oneOf": [*(_step(stage, definitions) for stage in STAGE_KIND), _own_step()]
+        },
     }
     return {"$schema": DIALECT, **schema, "title": "Ropewalk workflow"}
 
 
-def _step(stage: str, definitions: Schema) -> Schema:
+def _common() -> Schema:
+    """The keys that every step may have."""
     names = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    common: Schema = {
+    return {
         "from": names,
         "description": {"type": "string"},
         "timeout": {"type": ["string", "number"]},
         "max_quarantined": {"type": ["string", "integer"]},
     }
+
+
+def _own_step() -> Schema:
+    """A step of a stage that someone else wrote: one word more, and options that only that stage knows."""
+    return {
+        "type": "object",
+        "not": {"anyOf": [{"required": [stage]} for stage in STAGE_KIND]},
+        "properties": {**_common(), "with": {"type": "object"}},
+        "additionalProperties": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"},
+    }
+
+
+def _step(stage: str, definitions: Schema) -> Schema:
+    common = _common()
     kind = STAGE_KIND[stage]
     if stage == "process":
         common |= {stage: _list(kind, definitions), "checks": _list("check", definitions)}

@@ -13,12 +13,13 @@ from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nea
 from ropewalk.contracts.models import Origin, Scalar, Use, Written
 from ropewalk.contracts.places import place_in
 from ropewalk.contracts.plugins import KINDS, STAGE_KIND, Plugin, plugin
-from ropewalk.contracts.template import references, render_options, sql_fields
-from ropewalk.workflow.model import Step
+from ropewalk.contracts.template import code_fields, references, render_options, sql_fields
+from ropewalk.workflow.model import STEP_KEYS, OwnStage, Step
+from ropewalk.workflow.own import own_use
 from ropewalk.workflow.text import Path, Text
 
 STAGES = tuple(STAGE_KIND)
-KEYS = ("with", "from", "checks", "max_quarantined", "timeout", "description")
+KEYS = STEP_KEYS
 Report = Callable[[Path, RopewalkError], None]
 
 
@@ -44,12 +45,19 @@ class StepReader:
     """Reads the steps of one file; what is wrong goes to ``report``, with its place."""
 
     def __init__(
-        self, text: Text, folder: FilePath, values: Mapping[str, Scalar], report: Report
+        self,
+        text: Text,
+        folder: FilePath,
+        values: Mapping[str, Scalar],
+        report: Report,
+        own: Mapping[str, OwnStage],
     ) -> None:
         self.text = text
         self.folder = folder
         self.values = values
         self.report = report
+        self.own = own
+        self.words = (*STAGES, *own)
         self.reads: dict[str, dict[str, Read]] = {}
 
     def read(self, name: str, body: Mapping[str, Any]) -> Step | None:
@@ -79,10 +87,11 @@ class StepReader:
             timeout=self._timeout(path, body),
             description=str(body.get("description") or ""),
             origin=Origin(file=self.text.file, places=places.plugins, texts=places.texts),
+            connection=self.own[word].connection if word in self.own else None,
         )
 
     def _stage_word(self, path: Path, body: Mapping[str, Any]) -> str | None:
-        words = [key for key in body if key in STAGES]
+        words = [key for key in body if key in self.words]
         if len(words) == 1:
             return words[0]
         if len(words) > 1:
@@ -92,7 +101,8 @@ class StepReader:
             )
             return None
         unknown = [key for key in body if key not in KEYS]
-        hint = nearest(unknown[0], STAGES) if unknown else f"write one of {', '.join(STAGES)}"
+        words = list(self.words)
+        hint = nearest(unknown[0], words) if unknown else f"write one of {', '.join(words)}"
         here = (*path, unknown[0]) if unknown else path
         self.report(
             here, ConfigError(f"step {path[-1]!r} has no stage word", code="no_stage", hint=hint)
@@ -109,6 +119,8 @@ class StepReader:
     def _plugins(
         self, path: Path, body: Mapping[str, Any], word: str, places: _Places
     ) -> tuple[list[Use], list[str]]:
+        if word in self.own:
+            return self._own(path, body, word, places), []
         if word != "process":
             options = body.get("with") or {}
             found = self._use(
@@ -128,6 +140,18 @@ class StepReader:
             )
             return [], []
         return self._list("transform", (*path, word), body[word], places, "do")
+
+    def _own(self, path: Path, body: Mapping[str, Any], word: str, places: _Places) -> list[Use]:
+        """The plugin of a stage that someone else wrote."""
+        places.plugins["do/0"] = self.text.places[(*path, word)]
+        options = body.get("with") or {}
+        try:
+            self._known_references(options)
+            return [own_use(self.own[word], self.folder, body[word], options, self.values)]
+        except ConfigError as error:
+            here = (*path, word) if error.field is None else self._at((*path, "with"), error.field)
+            self.report(here, error)
+            return []
 
     def _checks(
         self, path: Path, body: Mapping[str, Any], places: _Places
@@ -188,7 +212,8 @@ class StepReader:
             mapping = found.mapping(options)
             texts = dict(self._texts(found, path, mapping))
             mapping = self._with_files(found, mapping, texts)
-            self._known_references(mapping)
+            code = code_fields(found.options)
+            self._known_references({k: v for k, v in mapping.items() if k not in code})
             parsed = found.parse(render_options(found.options, mapping, self.values))
             needs = found.inputs(parsed)
         except ConfigError as error:
@@ -305,7 +330,8 @@ def _canonical(found: Plugin, kind: str, mapping: dict[str, Any]) -> dict[str, A
     """Options whose SQL is written in one way, so that white space is no reason to work again."""
     if kind not in {"transform", "check"}:
         return mapping
-    marked, compiler = sql_fields(found.options), KINDS["transform"].compiled()
+    marked = sql_fields(found.options) - code_fields(found.options)
+    compiler = KINDS["transform"].compiled()
     return {
         key: compiler.canonical(value) if key in marked and isinstance(value, str) else value
         for key, value in mapping.items()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from ropewalk.contracts.plugins import TransformOptions
-from ropewalk.contracts.template import Sql
+from ropewalk.contracts.template import Code
 from ropewalk.process.relations import Computed, Relation, Relations
 from ropewalk.process.types import data_type
 
@@ -23,7 +23,7 @@ class Options(TransformOptions):
 
     shorthand: ClassVar[str | None] = "code"
 
-    code: Annotated[str, Sql()]  # braces in it are Python's own
+    code: Annotated[str, Code()]
     returns: dict[str, str] = Field(min_length=1)
     engine: Literal["pandas", "arrow"] = "pandas"
     args: dict[str, Any] = Field(default_factory=dict)

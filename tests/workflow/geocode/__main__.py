@@ -1,0 +1,5 @@
+"""The stage as a service."""
+
+from ropewalk.kernel.service import main
+
+main("tests.workflow.geocode.stage")

@@ -1,0 +1,1 @@
+"""What the stage can do."""
