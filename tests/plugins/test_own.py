@@ -30,7 +30,7 @@ steps:
 
 def test_the_task_of_its_step_has_its_connection() -> None:
     dag = workflow_dag(loads(FILE, Path("customers.yaml")))
-    assert {task.task_id: task.conn_id for task in dag.tasks} == {  # type: ignore[attr-defined]
+    assert {task.task_id: task.conn_id for task in dag.tasks} == {  # type: ignore[union-attr]
         "a": "ropewalk_collect", "b": "ropewalk_stage_geocode_eu",
     }  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_a_dag_written_by_hand_may_ask_it_too() -> None:
 
 
 def test_the_connection_is_one_of_a_stage(
-    service: StageService,  # noqa: F811
+    service: StageService,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {

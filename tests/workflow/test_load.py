@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ropewalk.workflow import WorkflowError, load, loads
+from ropewalk.contracts.models import RunInfo
+from ropewalk.workflow import WorkflowError, load, loads, task_request
 
 FILE = """title: t
 start: 2013-01-01
@@ -230,6 +231,71 @@ MISTAKES = [
         "w.yaml:18:18: a length of time is written 30s, 5m, 2h or 1d",
     ),
     (
+        "options of a process step",
+        FILE.replace("    process:\n", "    with: {engine: spark}\n    process:\n"),
+        "w.yaml:10:5: each transform has its own options (- filter: {where: …})",
+    ),
+    (
+        "a source that reads a step",
+        FILE.replace("    collect: sql\n", "    collect: sql\n    from: b\n"),
+        "w.yaml:8:11: a collect step reads no other step",
+    ),
+    (
+        "a step named this",
+        FILE.replace("  c:\n", "  this:\n"),
+        "w.yaml:14:3: a step cannot be named 'this': in SQL it is the result of the transform before",
+    ),
+    (
+        "a reference where there are no values",
+        FILE.replace("    from: b", "    from: b\n    description: of {{ partition.date }}"),
+        "w.yaml:17:18: description cannot hang on a value: {{ … }} stands in options and in SQL",
+    ),
+    (
+        "a reference in the title",
+        FILE.replace("title: t", "title: t {{ run.id }}"),
+        "w.yaml:1:8: title cannot hang on a value: {{ … }} stands in options and in SQL",
+    ),
+    (
+        "a reference without quotes",
+        FILE.replace("{schema: s}", "{schema: {{ run.id }}}"),
+        'w.yaml:17:21: merge keys and keys that are not words are not allowed (write "{{ … }}" in quotes)',
+    ),
+    (
+        "a schedule after itself",
+        FILE + "schedule: {after: [v, w]}\n",
+        "w.yaml:18:23: a workflow cannot be scheduled after itself",
+    ),
+    (
+        "a cron that never comes",
+        FILE + "schedule: 0 24 * * *\n",
+        "w.yaml:18:11: '0 24 * * *' is no schedule: write cron's five fields, or one of @hourly, @daily, @weekly, @monthly, @quarterly, @yearly, @once, @continuous",
+    ),
+    (
+        "a negative limit",
+        FILE.replace("    from: b", "    from: b\n    max_quarantined: -1"),
+        "w.yaml:17:22: max_quarantined is rows or percent, not -1 (write 100 or 1%)",
+    ),
+    (
+        "more than all",
+        FILE.replace("    from: b", "    from: b\n    max_quarantined: 101%"),
+        "w.yaml:17:22: max_quarantined is rows or percent, not '101%' (write 100 or 1%)",
+    ),
+    (
+        "a time before now",
+        FILE.replace("    from: b", "    from: b\n    timeout: -5"),
+        "w.yaml:17:14: a length of time is written 30s, 5m, 2h or 1d",
+    ),
+    (
+        "no regular expression",
+        FILE.replace("{type: integer, default: 1}", "{pattern: '['}"),
+        "w.yaml:4:27: '[' is no regular expression: unterminated character set at position 0",
+    ),
+    (
+        "bounds that nothing fits",
+        FILE.replace("default: 1", "default: 1, minimum: 2, maximum: 1"),
+        "w.yaml:4:10: minimum 2 is more than maximum 1",
+    ),
+    (
         "a statement that writes",
         FILE.replace(SQL, "DELETE FROM a"),
         "w.yaml:11:14: this is not a SELECT (write one SELECT)",
@@ -296,3 +362,20 @@ def test_what_a_query_reads_is_read_from_the_query(query: str, needs: tuple[str,
     more = "  d:\n    collect: sql\n    with: {connection: db, query: SELECT 1 AS n}\n"
     text = FILE.replace(SQL, query).replace("steps:\n", f"steps:\n{more}")
     assert set(loads(text, Path("w.yaml")).steps["b"].needs) == set(needs)
+
+
+def test_braces_in_python_are_its_own() -> None:
+    code = 'def transform(data, x):\n            names = {"a": {"b": 1}}\n            return f"{{x}} {names}"'
+    text = FILE.replace(
+        f"- sql: {SQL}",
+        f"- python:\n          code: |\n            {code}\n          returns: {{n: integer}}\n          args: {{x: '{{{{ params.least }}}}'}}",
+    ).replace("    process:", "    from: a\n    process:")
+    workflow = loads(text, Path("w.yaml"))
+    request = task_request(workflow, workflow.steps["b"], run=RunInfo(id="r"), partition=None)
+    assert request.do[0].options["code"].replace(" ", "") == code.replace(" ", "") + "\n"
+    assert request.values == {"params.least": 1}
+
+
+@pytest.mark.parametrize("cron", ["*/5 0-23 1,15 JAN-MAR MON-FRI", "0 0 * * 7", "30 4 L * ?"])
+def test_what_cron_allows(cron: str) -> None:
+    assert loads(FILE + f'schedule: "{cron}"\n', Path("w.yaml")).header.schedule == cron

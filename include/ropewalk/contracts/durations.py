@@ -17,7 +17,7 @@ def duration(value: Any) -> Any:
     match = DURATION.match(value) if isinstance(value, str) else None
     if match:
         return timedelta(seconds=float(match.group(1)) * UNITS[match.group(2)])
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return timedelta(seconds=value)
     raise ValueError("a length of time is written 30s, 5m, 2h or 1d")
 

@@ -88,7 +88,9 @@ class _Loader:
 
     def _header(self) -> Header | None:
         value = self.text.value
-        if not isinstance(value, dict):
+        if isinstance(value, dict):
+            self._plain_words(value)
+        else:
             self.report(
                 (), ConfigError("a workflow file is a mapping that has steps", code="no_mapping")
             )
@@ -99,6 +101,18 @@ class _Loader:
             for one in error.errors(include_url=False, include_input=False):
                 self._refused(tuple(one["loc"]), one["type"], one["msg"])
         return None
+
+    def _plain_words(self, value: Mapping[str, Any]) -> None:
+        """Refuse references where no value is put in, and a schedule after itself."""
+        for name in ("title", "description", "owner", "schedule", "timezone"):
+            if isinstance(value.get(name), str) and "{{" in value[name]:
+                told = f"{name} cannot hang on a value: {{{{ … }}}} stands in options and in SQL"
+                self.report((name,), ConfigError(told, code="reference"))
+        schedule = value.get("schedule")
+        after = schedule.get("after") if isinstance(schedule, Mapping) else None
+        if isinstance(after, list) and self.file.stem in after:
+            told = "a workflow cannot be scheduled after itself"
+            self.report(("schedule", "after", after.index(self.file.stem)), ConfigError(told))
 
     def _refused(self, path: Place, kind: str, message: str) -> None:
         if kind == "extra_forbidden":

@@ -32,6 +32,18 @@ PRESETS = (
 )  # fmt: skip
 CRON = re.compile(r"^[-*,/#0-9A-Za-z]+(?: [-*,/#?0-9A-Za-z]+){4}$")
 STEP_KEYS = ("with", "from", "checks", "max_quarantined", "timeout", "description")
+CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+
+
+def is_schedule(text: str) -> bool:
+    """Whether a text is a preset, or cron's five fields with numbers that they can have."""
+    if text in PRESETS:
+        return True
+    return CRON.match(text) is not None and all(
+        low <= int(number) <= high
+        for field, (low, high) in zip(text.split(" "), CRON_BOUNDS, strict=True)
+        for number in re.findall(r"(?<![/\d])\d+", field)
+    )
 
 
 class Section(BaseModel):
@@ -68,6 +80,23 @@ class Param(Section):
     maximum: float | None = None
     enum: list[Scalar] | None = None
     pattern: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_can_be_read(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _some_value_fits(self) -> Param:
+        if self.enum is not None and not self.enum:
+            raise ValueError("enum lists no value")
+        if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
+            raise ValueError(f"minimum {self.minimum:g} is more than maximum {self.maximum:g}")
+        return self
 
     @model_validator(mode="after")
     def _default_fits(self) -> Param:
@@ -197,7 +226,7 @@ class Header(Section):
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, value: str | After | None) -> str | After | None:
-        if isinstance(value, str) and not (value in PRESETS or CRON.match(value)):
+        if isinstance(value, str) and not is_schedule(value):
             raise ValueError(
                 f"{value!r} is no schedule: write cron's five fields, or one of {', '.join(PRESETS)}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +21,8 @@ from ropewalk.workflow.text import Path, Text
 
 STAGES = tuple(STAGE_KIND)
 KEYS = STEP_KEYS
+THIS = "this"
+LIMIT = re.compile(r"\d+|(?:100(?:\.0+)?|\d{1,2}(?:\.\d+)?)\s*%")  # rows, or percent of them
 Report = Callable[[Path, RopewalkError], None]
 
 
@@ -67,6 +70,7 @@ class StepReader:
         if word is None:
             return None
         self._known_keys(path, body, word)
+        self._keys_that_mean_something(path, body, word)
         places = _Places()
         do, needs = self._plugins(path, body, word, places)
         if "checks" in body and word != "process":
@@ -115,6 +119,23 @@ class StepReader:
                 hint = nearest(key, KEYS)
                 error = ConfigError(f"a step has no key {key!r}", code="unknown_key", hint=hint)
                 self.report((*path, key), error)
+
+    def _keys_that_mean_something(self, path: Path, body: Mapping[str, Any], word: str) -> None:
+        """Refuse what would be read and do nothing."""
+        if path[-1] == THIS:
+            told = (
+                f"a step cannot be named {THIS!r}: in SQL it is the result of the transform before"
+            )
+            self.report(path, ConfigError(told, code="bad_name"))
+        if word == "process" and "with" in body:
+            error = ConfigError("each transform has its own options", hint="- filter: {where: …}")
+            self.report((*path, "with"), error)
+        if word == "collect" and body.get("from"):
+            self.report((*path, "from"), ConfigError("a collect step reads no other step"))
+        for key in ("description", "timeout", "max_quarantined", "from", word):
+            if isinstance(body.get(key), str) and "{{" in body[key]:
+                told = f"{key} cannot hang on a value: {{{{ … }}}} stands in options and in SQL"
+                self.report((*path, key), ConfigError(told, code="reference"))
 
     def _plugins(
         self, path: Path, body: Mapping[str, Any], word: str, places: _Places
@@ -293,10 +314,10 @@ class StepReader:
 
     def _limit(self, path: Path, body: Mapping[str, Any]) -> str | None:
         value = body.get("max_quarantined")
-        if value is None or isinstance(value, int):
-            return None if value is None else str(value)
+        if value is None:
+            return None
         text = str(value).strip()
-        if not text.rstrip("%").strip().replace(".", "", 1).isdigit():
+        if isinstance(value, bool) or not LIMIT.fullmatch(text):
             error = ConfigError(
                 f"max_quarantined is rows or percent, not {value!r}", hint="write 100 or 1%"
             )

@@ -123,8 +123,11 @@ class _Builder:
             here = (*path, name)
             if key.tag == MERGE or not isinstance(key, yaml.ScalarNode):
                 self.text.places[here] = _place(key)
+                braces = isinstance(key, yaml.MappingNode)  # {{ … }} is a mapping in a mapping
                 raise self.text.error(
-                    here, "merge keys and keys that are not words are not allowed"
+                    here,
+                    "merge keys and keys that are not words are not allowed",
+                    hint='write "{{ … }}" in quotes' if braces else None,
                 )
             if name in seen:
                 self.text.places[here] = _place(key)
