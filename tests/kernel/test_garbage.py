@@ -18,6 +18,7 @@ import pytest
 from psycopg.rows import dict_row
 from ropewalk.contracts.errors import NotFoundError, RetryableError
 from ropewalk.contracts.models import DatasetRef, Garbage, Report, RunInfo, TaskRequest, Use
+from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.datasets import DatasetStore, Draft
 from ropewalk.kernel.garbage import Collector
 from ropewalk.kernel.manifests import folder
@@ -112,15 +113,24 @@ def test_what_nobody_uses_is_marked_then_removed_with_its_row(place: Place) -> N
 
 
 def test_what_is_used_after_it_was_marked_stays(place: Place) -> None:
-    ref = place.dataset(retention=3600)
-    place.settings = place.settings.model_copy(update={"retention_days": 0})
-    place.store.objects.create(f"{folder(key_of(ref))}/tombstone", b"old")
-    assert place.store.dataset(ref).table().equals(TABLE)
+    ref = place.dataset()
+    for _ in range(3):
+        assert place.collect() == Garbage(marked=1)  # anew: it was used since the last time
+        assert place.store.dataset(ref).table().equals(TABLE)
+
+
+def test_a_batch_holds_its_partitions(place: Place) -> None:
+    day = place.dataset()
+    draft = place.store.draft("e" * 64, 1)
+    index = pa.table({"partition": ["2013-01-01"], "key": [key_of(day)]})
+    draft.writer(PARTITIONS, index.schema).write(index)
+    batch = draft.commit(_report(draft), before=lambda: None).report
+    place.row(batch.key, "succeeded", report=batch.model_dump(mode="json"), ended="2999-01-01")
     assert place.collect() == Garbage()
-    assert place.store.dataset(ref).table().equals(TABLE)
+    assert place.store.dataset(day).rows == 3
 
 
-def test_a_live_task_a_retention_and_a_batch_hold_what_they_name(place: Place) -> None:
+def test_a_live_task_and_a_retention_hold_what_they_name(place: Place) -> None:
     named, inside, outside = place.dataset(), place.dataset(retention=3600), place.dataset()
     request = TaskRequest(
         workflow="w", step="s", stage="process", do=[Use(plugin="sql")], run=RunInfo(id="r"),
