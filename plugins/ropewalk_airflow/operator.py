@@ -168,7 +168,9 @@ class StageOperator(BaseOperator):
         deadline = time.monotonic() + self.defer_after
         after = 0
         while not status.state.ended and (left := deadline - time.monotonic()) > 0:
-            status = hook.read(status.key, wait=min(POLL, left))
+            before, status = status, hook.read(status.key, wait=min(POLL, left))
+            if status.waits and not before.waits:
+                self.log.info("Waits: %s", status.waits)
             after = self._tell(hook, status.key, after)
         return status, after
 

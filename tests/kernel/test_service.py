@@ -64,6 +64,21 @@ def test_a_failed_task_asked_for_again_is_tried_again(
         )  # fmt: skip
 
 
+def test_a_task_that_waits_says_what_for(service: StageService, ask: Ask, tmp_path: Path) -> None:
+    mark, go = tmp_path / "mark", tmp_path / "go"
+    first = [ask(mark=str(mark), go=str(go)) for _ in range(2)]
+    for request in first:
+        service.submit(request)
+    until(lambda: mark.exists() and len(mark.read_text().splitlines()) == 2)
+    third = service.submit(ask()).key
+    status = service.read(third, wait=0.1)
+    assert (status.state, status.waits) == (
+        State.QUEUED, "2 tasks run at this stage, and 0 wait before it",
+    )  # fmt: skip
+    go.touch()
+    assert service.end(third).waits == ""
+
+
 @pytest.mark.parametrize(
     ("what", "error", "text"),
     [

@@ -303,7 +303,10 @@ class Progress(Answer):
 
 
 class TaskStatus(Answer):
-    """The answer to submit and to poll. ``reused`` names the run that a finished task was taken from."""
+    """The answer to submit and to poll. ``reused`` names the run that a finished task was taken from.
+
+    ``waits`` tells what a task waits for that has not begun when a poll ends.
+    """
 
     key: Key
     state: State
@@ -312,6 +315,7 @@ class TaskStatus(Answer):
     report: Report | None = None
     error: Problem | None = None
     reused: str | None = None
+    waits: str = ""
     queued: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None

@@ -119,7 +119,10 @@ class Service:
                 return status
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), min(seconds, MAX_WAIT))
-            return await self.ledger.read(key)
+            status = await self.ledger.read(key)
+            if status.state is not State.QUEUED:
+                return status
+            return status.model_copy(update={"waits": await self.ledger.waits(key)})
         finally:
             self._waiting[key].discard(event)
             if not self._waiting[key]:

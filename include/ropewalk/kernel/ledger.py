@@ -113,6 +113,13 @@ WHERE state = 'running' AND split_part(owner, '#', 1) = %(place)s AND owner <> %
 RETURNING key
 """
 
+WAITS = """
+SELECT (SELECT count(*) FROM task WHERE state = 'running') AS running,
+    (SELECT count(*) FROM task WHERE state = 'queued' AND queued_at < it.queued_at) AS before,
+    it.cursor AND EXISTS (SELECT FROM task AS other WHERE other.workflow = it.workflow
+        AND other.step = it.step AND other.cursor AND other.state = 'running') AS same
+FROM task AS it WHERE key = %(key)s AND state = 'queued'
+"""
 FORGET = """
 UPDATE task SET state = 'cancelled', report = NULL WHERE key = %(key)s AND state = 'succeeded'
 RETURNING key
@@ -224,6 +231,15 @@ class Ledger:
         found = await self._maybe(BEFORE, {name: row[name] for name in ("key", *PLACE)})
         before = TaskRequest.model_validate(found["request"]) if found else None
         return reasons(TaskRequest.model_validate(row["request"]), before)
+
+    async def waits(self, key: str) -> str:
+        """What a task waits for; nothing where it waits no more."""
+        row = await self._maybe(WAITS, {"key": key})
+        if row is None:
+            return ""
+        if row["same"]:
+            return "another task of this step runs, from whose watermark it will read on"
+        return f"{row['running']} tasks run at this stage, and {row['before']} wait before it"
 
     async def forget(self, key: str) -> None:
         """Let a task that has succeeded be done again: what it made is no longer there."""
