@@ -127,6 +127,20 @@ def test_what_airflow_does_with_a_file_is_light() -> None:
     assert set(done.stdout.strip().split(",")) & HEAVY == set()
 
 
+def test_reading_a_workflow_file_is_light(tmp_path: Path) -> None:
+    """Its columns are told by the plugins' own functions, which import nothing heavy for that."""
+    code = (
+        "import sys, ropewalk.workflow\n"
+        f"for file in {[str(path) for path in (ROOT / 'dags' / 'workflows').glob('*.yaml')]!r}:\n"
+        "    ropewalk.workflow.load(file)\n"
+        "print(','.join(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    command = [sys.executable, "-c", code]
+    env = {"PYTHONPATH": str(INCLUDE), "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert set(done.stdout.strip().split(",")) & HEAVY == set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_service_process_imports_no_data_library(stage: str) -> None:
     """What is heavy is in the fork server alone, which the service's children share."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from ropewalk.cli.run import run_workflow
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.workflow import Workflow, WorkflowError, load, loads
 
 HEAD = """title: t
@@ -198,3 +201,21 @@ def test_the_stage_gets_the_code_as_it_stands_in_the_files() -> None:
     assert {key: (one.line - LINE + 1, one.column, one.text) for key, one in origin.texts.items()} == {
         "do/0/query": (4, 14, "SELECT n FROM a"), "do/1/where": (5, 17, "n > 1"),
     }  # fmt: skip
+
+
+def test_what_only_the_data_tells_is_refused_at_its_place_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.csv").write_text("n,m\n1,2\n", encoding="utf-8")
+    (tmp_path / "b.sql").write_text("-- of mm\nselect n,\n  mm from o\n", encoding="utf-8")
+    path = tmp_path / "w.yaml"
+    path.write_text(
+        "steps:\n  o: {collect: files, with: {path: 'data://x.csv'}}\n"
+        "  b: {process: [{sql: {file: b.sql}}]}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("ROPEWALK_ROOT_DATA", str(tmp_path))
+    console = Console(quiet=True)
+    with pytest.raises(ConfigError) as caught:
+        run_workflow(load(path), None, {}, store=tmp_path / "state", refresh=False, console=console)
+    assert str(caught.value) == "b.sql:3:3: o has no column 'mm' (did you mean 'm'?)"
