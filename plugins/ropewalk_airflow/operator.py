@@ -44,6 +44,7 @@ from ropewalk_airflow.links import DatasetLink, ReportLink
 from ropewalk_airflow.retry import StageRetryPolicy
 from ropewalk_airflow.trigger import StageTrigger
 
+BATCH_WAIT = 60.0  # seconds that a worker waits for a batch, of which there are few at once
 POLL = 2.0  # seconds between two looks at the log while the worker waits
 LEVELS = {"warning": "warning", "error": "error", "debug": "debug"}
 
@@ -98,7 +99,8 @@ class StageOperator(BaseOperator):
         status = hook.submit(request)
         self._key = status.key
         self._say_submitted(request, status)
-        status, after = self._wait(hook, status)
+        seconds = self.defer_after if len(request.batch) <= 1 else max(self.defer_after, BATCH_WAIT)
+        status, after = self._wait(hook, status, seconds)
         if not status.state.ended:
             self.defer(
                 trigger=StageTrigger(self.conn_id, status.key, self._asker, after),
@@ -163,9 +165,9 @@ class StageOperator(BaseOperator):
             raise FatalError(f"task {task!r} left nothing that this step can read", code="no_xcom")
         return value
 
-    def _wait(self, hook: StageHook, status: TaskStatus) -> tuple[TaskStatus, int]:
-        """The task's state after at most ``defer_after`` seconds, and the last log line that was told."""
-        deadline = time.monotonic() + self.defer_after
+    def _wait(self, hook: StageHook, status: TaskStatus, seconds: float) -> tuple[TaskStatus, int]:
+        """The task's state after at most so many seconds, and the last log line that was told."""
+        deadline = time.monotonic() + seconds
         after = 0
         while not status.state.ended and (left := deadline - time.monotonic()) > 0:
             before, status = status, hook.read(status.key, wait=min(POLL, left))

@@ -13,6 +13,7 @@ from ropewalk_airflow import hook
 
 WAIT = 25.0  # seconds of one long poll
 PAUSE = 5.0  # seconds after a stage did not answer
+SETTLE = 3.0  # seconds that Airflow has to note a deferral: a task that goes on sooner it takes for a failed one
 PATIENCE = 60  # times that it may not, in a row
 
 
@@ -38,6 +39,7 @@ class StageTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the task's end; a stage that is away for some minutes is waited for."""
+        settled = asyncio.create_task(asyncio.sleep(SETTLE))
         away = 0
         while away < PATIENCE:
             try:
@@ -51,6 +53,7 @@ class StageTrigger(BaseTrigger):
                 away = 0
                 if status.state.ended:
                     break
+        await settled
         yield TriggerEvent({"key": self.key, "after": self.after})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

@@ -17,6 +17,7 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.models import State, TaskRequest
 from ropewalk.testing.services import StageService, free_port
+from ropewalk_airflow import trigger
 from ropewalk_airflow.hook import StageHook
 from ropewalk_airflow.trigger import StageTrigger
 
@@ -75,8 +76,16 @@ def test_cancel(hook: StageHook, ask: Ask) -> None:
     assert hook.cancel(key, "try-2").state is State.CANCELLED
 
 
-def test_the_trigger_fires_when_the_task_has_ended(hook: StageHook, ask: Ask) -> None:
+def test_the_trigger_fires_when_the_task_has_ended_and_airflow_has_noted_the_deferral(
+    hook: StageHook, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = hook.submit(ask(rows=1)).key
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("ropewalk_airflow.trigger.asyncio.sleep", sleep)
 
     async def first() -> object:
         async for event in StageTrigger("ropewalk_collect", key, "", 7).run():
@@ -84,6 +93,7 @@ def test_the_trigger_fires_when_the_task_has_ended(hook: StageHook, ask: Ask) ->
         return None
 
     assert asyncio.run(first()) == {"key": key, "after": 7}
+    assert paused == [trigger.SETTLE]
     assert hook.read(key).state is State.SUCCEEDED
 
 
