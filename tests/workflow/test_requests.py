@@ -186,3 +186,15 @@ def test_a_key_is_the_same_in_every_process(seed: str) -> None:
         env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == key("b")
+
+
+def test_how_long_a_dataset_is_kept_is_asked_for_and_no_part_of_the_key() -> None:
+    kept = TEXT.replace("steps:", "retention: 30d\nsteps:")
+    assert request("b", kept).retention == 30 * 86400
+    assert request("b").retention is None
+    assert key("b", kept) == key("b")
+
+
+def test_no_dataset_is_kept_for_less_than_a_day() -> None:
+    with pytest.raises(ConfigError, match=r"w\.yaml:5:12: a dataset is kept for 1d at least"):
+        request("b", TEXT.replace("steps:", "retention: 1h\nsteps:"))

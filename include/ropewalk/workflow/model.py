@@ -201,7 +201,6 @@ class Header(Section):
     timeout: Duration | None = Field(None, description="how long a step may take")
     retention: Duration | None = Field(
         None,
-        ge=timedelta(days=1),
         description="how long datasets are kept that no run asks for: 30d; 90 days where it is not given",
     )
     params: dict[Name, Param] = Field(default_factory=dict)
@@ -221,6 +220,15 @@ class Header(Section):
             near = nearest(value, available_timezones())
             hint = f" ({near})" if near and near.startswith("did") else ""
             raise ValueError(f"there is no time zone {value!r}{hint}") from None
+        return value
+
+    @field_validator("retention")
+    @classmethod
+    def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(days=1):
+            raise ValueError(
+                "a dataset is kept for 1d at least: a run, and its retries, must find it"
+            )
         return value
 
     @field_validator("schedule")
