@@ -65,7 +65,7 @@ def expression(text: str, relation: Relation, relations: Relations) -> exp.Condi
 @lru_cache(maxsize=1000)
 def tables(text: str) -> tuple[str, ...]:
     """The inputs that a user's SELECT reads, in the order of its text; ConfigError where it is not allowed."""
-    found = sorted(_outside_tables(_query(text, Place())), key=lambda table: _start(table) or 0)
+    found = sorted(_outside_tables(_held(text)), key=lambda table: _start(table) or 0)
     return tuple(name for name in dict.fromkeys(table.name for table in found) if name != "this")
 
 
@@ -86,6 +86,20 @@ def looks_like_select(text: str) -> bool:
 
 
 def _query(text: str, place: Place) -> exp.Query:
+    """A user's SELECT, checked; an error has its place."""
+    try:
+        return _held(text).copy()
+    except ConfigError:
+        return _checked(text, place)
+
+
+@lru_cache(maxsize=1000)
+def _held(text: str) -> exp.Query:
+    """A SELECT that has been checked; whoever changes it changes a copy."""
+    return _checked(text, Place())
+
+
+def _checked(text: str, place: Place) -> exp.Query:
     query = _parsed(text, place)
     if not isinstance(query, exp.Query) or isinstance(query, exp.Values):
         raise place.error_in(
