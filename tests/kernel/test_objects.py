@@ -70,6 +70,19 @@ def test_a_file_is_added_found_listed_and_deleted(objects: Objects, tmp_path: Pa
         objects.read("tasks/ab/1-data-0.arrow")
 
 
+def test_how_old_each_object_is(objects: Objects, tmp_path: Path) -> None:
+    seat = objects.seat("tasks/ab/manifest.json")
+    assert not objects.exists("tasks/ab/manifest.json")
+    assert len(dict(objects.ages("tasks"))) == 1  # the seat
+    assert objects.create("tasks/ab/manifest.json", b"{}", seat)
+    (tmp_path / "draft").write_bytes(b"rows")
+    objects.add("tasks/ab/1-data-0.arrow", tmp_path / "draft")
+    ages = dict(objects.ages("tasks"))
+    assert set(ages) == {"tasks/ab/manifest.json", "tasks/ab/1-data-0.arrow"}
+    assert all(-2 < age < 300 for age in ages.values())  # S3 tells whole seconds
+    assert objects.exists("tasks/ab/manifest.json")
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../b", "a//b", "", ".hidden", "a/\x00"])
 def test_a_name_that_is_a_path_is_refused(objects: Objects, name: str) -> None:
     with pytest.raises(NotFoundError, match="is not a name in the dataset store"):

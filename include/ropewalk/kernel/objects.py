@@ -50,7 +50,7 @@ class Objects(Protocol):
         """The bytes of an object; NotFoundError where there is none."""
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of that name."""
+        """Whether there is a small object of that name."""
 
     def local(self, name: str, scratch: Path) -> Path:
         """A local file with the object's bytes: itself, or a copy under ``scratch``."""
@@ -265,8 +265,7 @@ class Bucket:
 
     def exists(self, name: str) -> bool:
         try:
-            with _store_errors(name):
-                self._s3.head_object(Bucket=self._bucket, Key=self._name(name))
+            self.read(name)  # a seat is no object, and only its content tells
         except NotFoundError:
             return False
         return True
