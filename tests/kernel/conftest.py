@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ropewalk.contracts.models import RunInfo, TaskRequest, Use
+from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.services import StageService, running
 
 from tests.conftest import Postgres
@@ -75,3 +76,16 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., TaskRequest]:
         )
 
     return one
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running S3 server with the bucket ``store``."""
+    import boto3
+
+    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as url:
+        patch.setenv("AWS_ACCESS_KEY_ID", USER)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="store")
+        yield url

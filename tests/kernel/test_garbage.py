@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,14 +84,32 @@ class Place:
 @pytest.fixture
 def place(postgres: Postgres, tmp_path: Path) -> Iterator[Place]:
     """The collector's place, this test's own."""
-    url = postgres.database().stage("collect")
-    migrate(url, "collect")
-    settings = Settings(
-        store_url=(tmp_path / "store").as_uri(), scratch_dir=tmp_path / "scratch",
-        retention_days=0, grace_seconds=0,
-    )  # fmt: skip
+    with _place(postgres, tmp_path, (tmp_path / "store").as_uri()) as one:
+        yield one
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def anywhere(postgres: Postgres, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place with either kind of store; S3 tells ages in whole seconds."""
+    if request.param == "directory":
+        made = _place(postgres, tmp_path, (tmp_path / "store").as_uri())
+    else:
+        made = _place(
+            postgres, tmp_path, f"s3://store/{tmp_path.name}",
+            s3_endpoint=request.getfixturevalue("s3"), retention_days=-1, grace_seconds=-9,
+        )  # fmt: skip
+    with made as one:
+        yield one
+
+
+@contextmanager
+def _place(postgres: Postgres, home: Path, url: str, **more: Any) -> Iterator[Place]:
+    database = postgres.database().stage("collect")
+    migrate(database, "collect")
+    fields = {"retention_days": 0, "grace_seconds": 0, **more}
+    settings = Settings(store_url=url, scratch_dir=home / "scratch", **fields)
     with psycopg.connect(
-        url, autocommit=True, options="-c search_path=collect", row_factory=dict_row
+        database, autocommit=True, options="-c search_path=collect", row_factory=dict_row
     ) as connection:
         yield Place(settings, open_store(settings), connection)
 
@@ -99,17 +118,17 @@ def key_of(ref: DatasetRef) -> str:
     return ref.id.partition("/")[0]
 
 
-def test_what_nobody_uses_is_marked_then_removed_with_its_row(place: Place) -> None:
-    ref = place.dataset()
-    place.row(key_of(ref), "succeeded")
-    assert place.collect(dry_run=True) == Garbage(marked=1, tasks=1)
-    assert place.collect() == Garbage(marked=1, tasks=1)
-    assert place.collect(dry_run=True) == Garbage(removed=1)
-    assert place.collect() == Garbage(removed=1)
-    assert place.names(key_of(ref)) == []
+def test_what_nobody_uses_is_marked_then_removed_with_its_row(anywhere: Place) -> None:
+    ref = anywhere.dataset()
+    anywhere.row(key_of(ref), "succeeded")
+    assert anywhere.collect(dry_run=True) == Garbage(marked=1, tasks=1)
+    assert anywhere.collect() == Garbage(marked=1, tasks=1)
+    assert anywhere.collect(dry_run=True) == Garbage(removed=1)
+    assert anywhere.collect() == Garbage(removed=1)
+    assert anywhere.names(key_of(ref)) == []
     with pytest.raises(NotFoundError):
-        place.store.dataset(ref)
-    assert place.collect() == Garbage()
+        anywhere.store.dataset(ref)
+    assert anywhere.collect() == Garbage()
 
 
 def test_what_is_used_after_it_was_marked_stays(place: Place) -> None:
@@ -190,12 +209,12 @@ def test_of_two_collectors_one_works(place: Place, postgres: Postgres) -> None:
         assert place.collect().busy
 
 
-def test_user_and_collector_at_once_one_of_them_wins(place: Place) -> None:
+def test_user_and_collector_at_once_one_of_them_wins(anywhere: Place) -> None:
     """Whoever is told that a dataset is kept can read it, however the two are interleaved."""
     lost = kept = 0
     for _ in range(60):
-        ref = place.dataset()
-        place.store.objects.create(f"{folder(key_of(ref))}/tombstone", b"old")
+        ref = anywhere.dataset()
+        anywhere.store.objects.create(f"{folder(key_of(ref))}/tombstone", b"old")
         barrier = threading.Barrier(2)
         told: list[bool] = []
 
@@ -203,20 +222,20 @@ def test_user_and_collector_at_once_one_of_them_wins(place: Place) -> None:
             ref: DatasetRef = ref, barrier: threading.Barrier = barrier, told: list[bool] = told
         ) -> None:
             barrier.wait()
-            told.append(place.store.keep(key_of(ref)))
+            told.append(anywhere.store.keep(key_of(ref)))
 
         user = threading.Thread(target=use)
         user.start()
         barrier.wait()
-        place.collect()
+        anywhere.collect()
         user.join()
         if told[0]:
             kept += 1
-            assert place.store.manifest(key_of(ref)) is not None
-            assert place.store.dataset(ref).table().equals(TABLE)
+            assert anywhere.store.manifest(key_of(ref)) is not None
+            assert anywhere.store.dataset(ref).table().equals(TABLE)
         else:
             lost += 1
-            assert place.store.manifest(key_of(ref)) is None
+            assert anywhere.store.manifest(key_of(ref)) is None
     assert kept + lost == 60
 
 

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
 from ropewalk.kernel.objects import Objects, open_objects
-from ropewalk.testing.s3 import PASSWORD, USER, s3_server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running S3 server with the bucket ``store``."""
-    import boto3
-
-    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as url:
-        patch.setenv("AWS_ACCESS_KEY_ID", USER)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="store")
-        yield url
 
 
 @pytest.fixture(params=["directory", "bucket"])
