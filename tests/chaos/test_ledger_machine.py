@@ -34,6 +34,7 @@ from tests.conftest import Postgres
 
 RUNS = ("a", "b", "c")
 OWNERS = ("one:1#x", "two:2#x")
+ENDED = [state for state in State if state.ended]
 Window = tuple[int, int]
 
 
@@ -63,16 +64,15 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """The rules; ``ledger`` and ``loop`` are the test's."""
+    """The rules; ``ledger``, ``loop`` and ``session`` are the test's."""
 
     ledger: Ledger
     loop: asyncio.Runner
-    dsn: str
+    session: psycopg.Connection[Any]
 
     @initialize()
     def begin(self) -> None:
-        with psycopg.connect(self.dsn) as session:
-            session.execute("TRUNCATE store.task CASCADE")
+        self.session.execute("TRUNCATE store.task CASCADE")
         self.model = Model()
         self.generations = dict.fromkeys(RUNS, 0)
         self.alive: list[Attempt] = []
@@ -109,6 +109,7 @@ class Machine(RuleBasedStateMachine):
         self.model.states[key] = State.QUEUED if again else before  # type: ignore[assignment]
         assert status.state is self.model.states[key]
 
+    @precondition(lambda self: self.some(*ENDED))
     @rule(run=st.sampled_from(RUNS))
     def clear(self, run: str) -> None:
         """A user clears what has ended: the next time it is read anew."""
@@ -116,6 +117,7 @@ class Machine(RuleBasedStateMachine):
         if state is not None and state.ended:
             self.generations[run] += 1
 
+    @precondition(lambda self: self.some(State.QUEUED, State.RUNNING))
     @rule(run=st.sampled_from(RUNS), late=st.booleans())
     def cancel(self, run: str, *, late: bool) -> None:
         """For the asker of now, or for one that has been replaced."""
@@ -123,8 +125,9 @@ class Machine(RuleBasedStateMachine):
         key = task_key(request)
         if key not in self.model.states:
             return
-        with psycopg.connect(self.dsn) as session:
-            found = session.execute("SELECT asker FROM store.task WHERE key = %s", [key]).fetchone()
+        found = self.session.execute(
+            "SELECT asker FROM store.task WHERE key = %s", [key]
+        ).fetchone()
         status = self.do(
             self.ledger.cancel(key, "an earlier one" if late else str(found and found[0]))
         )
@@ -132,6 +135,7 @@ class Machine(RuleBasedStateMachine):
             self.model.states[key] = State.CANCELLED
         assert status.state is self.model.states[key]
 
+    @precondition(lambda self: self.some(State.QUEUED, State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
     def claim(self, owner: str) -> None:
         """A replica takes a task, if one waits that may run."""
@@ -191,23 +195,34 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def be_silent_too_long(self, data: st.DataObject) -> None:
         """The lease of a running task runs out; its process may live on."""
-        attempt = data.draw(st.sampled_from(self.alive))
-        with psycopg.connect(self.dsn, autocommit=True) as session:
-            session.execute(
-                "UPDATE store.task SET lease_until = clock_timestamp() - interval '1 h'"
-                " WHERE key = %s AND state = 'running'",
-                [attempt.key],
-            )
+        self._expire(data.draw(st.sampled_from(self.alive)))
 
+    def _expire(self, attempt: Attempt) -> None:
+        self.session.execute(
+            "UPDATE store.task SET lease_until = clock_timestamp() - interval '1 h'"
+            " WHERE key = %s AND state = 'running'",
+            [attempt.key],
+        )
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), owner=st.sampled_from(OWNERS))
+    def be_taken_over(self, data: st.DataObject, owner: str) -> None:
+        """A process is silent, another takes its task, and it asks for the lease."""
+        attempt = data.draw(st.sampled_from(self.alive))
+        self._expire(attempt)
+        self.claim(owner)
+        held = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
+        assert held == self.holds(attempt)
+
+    @precondition(lambda self: self.some(State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
     def restart(self, owner: str) -> None:
         """A replica is started anew at its place: what it ran is queued again."""
         place = owner.partition("#")[0]
-        with psycopg.connect(self.dsn) as session:
-            rows = session.execute(
-                "SELECT key FROM store.task WHERE state = 'running' AND split_part(owner, '#', 1) = %s",
-                [place],
-            ).fetchall()
+        rows = self.session.execute(
+            "SELECT key FROM store.task WHERE state = 'running' AND split_part(owner, '#', 1) = %s",
+            [place],
+        ).fetchall()
         assert self.do(self.ledger.requeue(f"{place}#anew")) == len(rows)
         for (key,) in rows:
             self.model.states[key] = State.QUEUED
@@ -221,6 +236,10 @@ class Machine(RuleBasedStateMachine):
             since=attempt.row["since"], watermark=self.source if until is None else until, started=now, ended=now,
         )  # fmt: skip
 
+    def some(self, *states: State) -> bool:
+        """Whether a task is in one of these states."""
+        return any(state in states for state in self.model.states.values())
+
     def holds(self, attempt: Attempt) -> bool:
         """Whether the task is the attempt's."""
         state = self.model.states[attempt.key]
@@ -229,11 +248,10 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_states_are_the_models(self) -> None:
         if hasattr(self, "model"):
-            with psycopg.connect(self.dsn) as session:
-                found: dict[str, str] = dict(
-                    session.execute("SELECT key, state FROM store.task").fetchall()
-                )
-            assert found == {key: str(state) for key, state in self.model.states.items()}
+            found: dict[str, str] = dict(
+                self.session.execute("SELECT key, state FROM store.task").fetchall()
+            )
+        assert found == {key: str(state) for key, state in self.model.states.items()}
 
     @invariant()
     def no_number_is_lost_and_none_is_read_twice(self) -> None:
@@ -247,17 +265,19 @@ class Machine(RuleBasedStateMachine):
 def test_any_order_of_events(postgres: Postgres) -> None:
     dsn = postgres.database().stage("store")
     migrate(dsn, "store")
-    with asyncio.Runner() as loop:
+    with asyncio.Runner() as loop, psycopg.connect(dsn, autocommit=True) as session:
         ledger = Ledger.at(dsn, "store")
         loop.run(ledger.pool.open())
-        machine = type("TestMachine", (Machine,), {"ledger": ledger, "loop": loop, "dsn": dsn})
+        machine = type(
+            "TestMachine", (Machine,), {"ledger": ledger, "loop": loop, "session": session}
+        )
         checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
         try:
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=25,
-                    stateful_step_count=40,
+                    max_examples=60,
+                    stateful_step_count=50,
                     deadline=None,
                     suppress_health_check=checks,
                 ),
