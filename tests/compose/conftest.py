@@ -5,6 +5,7 @@ Only `make test-compose` runs what needs an engine; without it, this folder has 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -124,13 +125,21 @@ class Project:
     def runs(self, dag: str) -> dict[str, str]:
         """The state of every run of a DAG."""
         with self.session as session:
-            found = session.get(f"/dags/{dag}/dagRuns", params={"limit": 500}).json()["dag_runs"]
-            return {one["dag_run_id"]: one["state"] for one in found}
+            answer = session.get(f"/dags/{dag}/dagRuns", params={"limit": 500}).raise_for_status()
+            return {one["dag_run_id"]: one["state"] for one in answer.json()["dag_runs"]}
 
     def finish(self, dag: str, run_id: str) -> str:
-        """The state in which a run ends."""
-        until(lambda: self.runs(dag)[run_id] in {"success", "failed"}, f"the end of {run_id}")
-        return self.runs(dag)[run_id]
+        """The state in which a run ends; Airflow may be away meanwhile."""
+        state = ""
+
+        def ended() -> bool:
+            nonlocal state
+            with contextlib.suppress(httpx.HTTPError):
+                state = self.runs(dag)[run_id]
+            return state in {"success", "failed"}
+
+        until(ended, f"the end of {run_id}")
+        return state
 
     def clear(self, dag: str, run_id: str) -> None:
         """Have all tasks of a run done again."""
