@@ -43,8 +43,10 @@ def _account(report: Report, reports: Mapping[str, Report]) -> Account:
     came = {"read": rows.read} if rows.read is not None else dict(rows.inputs)
     wrong = "; ".join([*_inputs_wrong(report, reports), *_own_wrong(report)])
     if report.published:
-        loaded = sum(one.rows for one in report.published if not one.superseded)
-        return Account(report, came, loaded, "each table has the rows of its step", wrong)
+        kept = [one.rows for one in report.published if not one.superseded]
+        all_kept = len(kept) == len(report.published)
+        told = "each table has the rows of its step" if all_kept else "a later run's rows are kept"
+        return Account(report, came, sum(kept), told, wrong)
     went = rows.out if report.output is not None else None
     return Account(report, came, went, _equation(report), wrong)
 
@@ -68,8 +70,10 @@ def _of(report: Report) -> str:
 
 
 def _own_wrong(report: Report) -> Iterator[str]:
-    if report.rows.unexplained:
-        yield f"{abs(report.rows.unexplained):,} rows too {'many' if report.rows.unexplained < 0 else 'few'}"
+    missing = report.rows.unexplained
+    if missing:
+        word = "row" if abs(missing) == 1 else "rows"
+        yield f"{abs(missing):,} {word} too {'many' if missing < 0 else 'few'}"
     for one in report.published:
         if not one.superseded and one.rows != report.rows.inputs.get(one.step, one.rows):
             yield f"{one.target} has {one.rows:,} rows of {report.rows.inputs[one.step]:,}"
