@@ -103,6 +103,8 @@ WRONG = {
     "  c: {analyze: predict, from: a, with: {model: b, keep: [n]}}\n"
     "  d: {process: [{filter: prediction > m}], from: c}\n":
         ["3:39: c has no column 'm' (valid: n, prediction)"],
+    "  b:\n    collect: files\n    with: {path: 'data://x.csv', select: [n], where: n > 1 AND m = 'x'}\n":
+        ["3:64: what is read has no column 'm' (valid: n)"],
     "  b:\n    collect: sql\n    with:\n      connection: db\n      query: SELECT n FROM t\n      columns: {m: integer}\n":
         ["6:20: the query has no column 'm' (valid: n)"],
     "  b:\n    collect: sql\n    with:\n      connection: db\n      query: SELECT n FROM t\n      cursor: {column: m}\n":
@@ -134,6 +136,9 @@ RIGHT = [
     "  b: {present: report, with: {charts: [{bar: {of: a, x: '{{ params.column }}'}}, {number: {of: a}}]}}\n",
     "  b: {collect: sql, with: {connection: db, query: SELECT * FROM t, columns: {x: date}}}\n",
     "  b: {collect: sql, with: {connection: db, query: SELECT TOP 5 a FROM t, columns: {b: date}}}\n",
+    "  b: {collect: files, with: {path: 'data://x.csv', where: 'm > {{ params.least }}'}}\n",
+    "  b: {collect: files, with: {path: 'data://x.csv', select: [n], where: N > 1 OR data.n IN (SELECT 2 AS m)}}\n",
+    "  b: {collect: files, with: {path: 'data://x.csv', select: [n], where: data.N > 1}}\n",
     "  b: {collect: rest, with: {connection: api}}\n  c: {from: b, process: [{filter: x > 1}]}\n",
 ]  # fmt: skip
 

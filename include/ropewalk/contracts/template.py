@@ -22,11 +22,16 @@ class Sql:
     """Marks a field of ``Options`` whose text is SQL: references in it are bound, not written."""
 
 
+class Condition(Sql):
+    """Marks a field whose SQL is a condition over the columns that the plugin gives."""
+
+
 class Code(Sql):
     """Marks a field whose text is of another language: braces in it are its own, and no references."""
 
 
 SqlText = Annotated[str, Sql()]
+SqlCondition = Annotated[str, Condition()]
 
 
 def references(value: Any) -> Iterator[str]:
@@ -68,24 +73,29 @@ def render_options(
 
 def sql_fields(cls: type[BaseModel]) -> set[str]:
     """The fields of a model that hold SQL: ``SqlText``, or ``SqlText | None``."""
-    return {
-        name
-        for name, field in cls.model_fields.items()
-        if any(isinstance(mark, Sql) for mark in field.metadata) or _holds_sql(field.annotation)
-    }
+    return _marked(cls, Sql)
 
 
 def code_fields(cls: type[BaseModel]) -> set[str]:
     """The fields of a model whose text is of another language."""
+    return _marked(cls, Code)
+
+
+def condition_fields(cls: type[BaseModel]) -> set[str]:
+    """The fields of a model that hold a condition over what the plugin gives."""
+    return _marked(cls, Condition)
+
+
+def _marked(cls: type[BaseModel], mark: type[Sql]) -> set[str]:
     return {
         name
         for name, field in cls.model_fields.items()
-        if any(isinstance(mark, Code) for mark in field.metadata)
+        if any(isinstance(one, mark) for one in field.metadata) or _holds(field.annotation, mark)
     }
 
 
-def _holds_sql(annotation: Any) -> bool:
-    return isinstance(annotation, Sql) or any(_holds_sql(part) for part in get_args(annotation))
+def _holds(annotation: Any, mark: type[Sql]) -> bool:
+    return isinstance(annotation, mark) or any(_holds(part, mark) for part in get_args(annotation))
 
 
 def bind(sql: str, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

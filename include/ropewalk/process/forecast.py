@@ -32,7 +32,7 @@ from ropewalk.process.relations import (
 )
 from ropewalk.process.sql import canonical
 
-__all__ = ["canonical", "forecast"]
+__all__ = ["canonical", "forecast", "misses"]
 
 Used = tuple[Plugin, Any, bool]
 """A plugin, its options, and whether they hang on a run's values: then they say nothing yet."""
@@ -58,6 +58,18 @@ def forecast(
     errors = [*_chained(relations, do), *_checked(relations, checks, step)]
     result = relations.result
     return (None if result is None else _listed(result)), errors
+
+
+def misses(
+    text: str, columns: Columns, *, values: Mapping[str, Scalar], origin: Origin | None
+) -> ConfigError | None:
+    """The mistake of a condition over some columns that names another; whatever else it is, is let be."""
+    relations = _Relations(values, origin)
+    try:
+        relations.expression(text, _relation("data", "what is read", columns))
+    except ConfigError as error:
+        return error if error.code == "unknown_column" else None
+    return None
 
 
 class _Relations(Relations):

@@ -14,7 +14,7 @@ from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import Scalar
 from ropewalk.contracts.plugins import KINDS, Plugin
-from ropewalk.contracts.template import references, render_options, sql_fields
+from ropewalk.contracts.template import condition_fields, references, render_options, sql_fields
 from ropewalk.workflow.model import Step
 from ropewalk.workflow.steps import Read
 
@@ -54,10 +54,21 @@ class _Teller:
         if step.stage == "process":
             return self._chain(step, inputs)
         outcome = self._outcome(step, inputs)
+        self._conditions(step, outcome)
         if isinstance(outcome, _Wrong):
             self.refuse(step, "do/0", outcome.error)
             return None
         return outcome
+
+    def _conditions(self, step: Step, outcome: _Wrong | Columns) -> None:
+        """Refuse a condition over the step's own columns that names another."""
+        read = self.reads[step.name]["do/0"]
+        for name in condition_fields(read.plugin.options) if isinstance(outcome, tuple) else ():
+            text = getattr(read.options, name)
+            compiler = KINDS["transform"].compiled()
+            error = text and compiler.misses(text, outcome, values=self.values, origin=step.origin)
+            if error:
+                self.refuse(step, "do/0", error)
 
     def _chain(self, step: Step, inputs: Mapping[str, Columns]) -> Columns:
         do = [self._used(step, f"do/{index}") for index in range(len(step.do))]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.plugins import PluginOptions
-from ropewalk.contracts.template import SqlText
+from ropewalk.contracts.template import SqlCondition
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +35,7 @@ class Options(PluginOptions):
     select: list[str] | None = Field(
         None, description="the columns that are wanted; all, where it is not given"
     )
-    where: SqlText | None = Field(None, description="which rows are wanted, in SQL")
+    where: SqlCondition | None = Field(None, description="which rows are wanted, in SQL")
     delimiter: str = Field(",", min_length=1, max_length=1)
     header: bool = True
     nulls: list[str] = Field(default=[""], description="texts that mean null, in CSV")
