@@ -1,0 +1,112 @@
+"""(g) What exactly once costs a task: the ledger, the seat and the manifest, and how often the database is asked.
+
+The ledger's statements and the store's are those of one task, one after the other, without the work and its process.
+The round trips are counted on the wire, of a whole task of the process stage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from statistics import median
+from urllib.parse import urlsplit
+
+import psycopg
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
+from ropewalk.kernel.datasets import DatasetStore
+from ropewalk.kernel.ledger import Ledger
+from ropewalk.testing.proxy import Proxy
+from ropewalk.testing.services import StageService, running
+
+from bench.clock import seconds
+from bench.options import Options
+from bench.stack import Stack, stack
+from bench.table import Figure
+
+TITLE = "(g) what exactly once costs a task"
+TASKS = 30
+READY = b"Z\0\0\0\x05"  # how an answer ends: ReadyForQuery and its length
+FINISHED = 10_000
+MANY = """
+INSERT INTO process.task (key, workflow, step, run_id, requested, request, asker, state, attempt, report, ended_at)
+SELECT md5(n::text) || md5((-n)::text), workflow, step, 'run-' || n, n, request, '', state, 1, report, ended_at
+FROM generate_series(1, %s) AS n, (SELECT * FROM process.task WHERE state = 'succeeded' LIMIT 1) AS one
+"""
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Counts a task's round trips, and measures the protocol by itself, with an empty ledger and with a full one."""
+    with stack(options.folder, ()) as where:
+        trips = _round_trips(where)
+        empty = _cost(where)
+        with psycopg.connect(where.databases.stage("process"), autocommit=True) as session:
+            session.execute(MANY, [FINISHED])
+            session.execute("ANALYZE process.task")
+        full = _cost(where)
+    yield Figure("the protocol", empty * 1000, "at most", 50, 1, unit="ms")
+    yield Figure("round trips of a task", trips, "at most", 8, 1, unit="")
+    yield Figure(
+        f"with {FINISHED:,} finished", full * 1000, "with none", empty * 1000, 1.5, unit="ms"
+    )
+
+
+def _cost(where: Stack) -> float:
+    """The median seconds of the protocol of a task."""
+    with asyncio.Runner() as loop:
+        ledger = Ledger.at(where.databases.stage("process"), "process")
+        loop.run(ledger.pool.open(wait=True))
+        try:
+            return median(
+                seconds(lambda: loop.run(_task(ledger, where.store))) for _ in range(TASKS)
+            )
+        finally:
+            loop.run(ledger.pool.close())
+
+
+async def _task(ledger: Ledger, store: DatasetStore) -> None:
+    """Every statement of one task, in the order in which a service and its child make them."""
+    request = _request(secrets.token_hex(8))
+    key = task_key(request)
+    await ledger.submit(key, request)
+    row = await ledger.claim("bench:0#", 60)
+    number = row["attempt"] if row else 1
+    draft = store.draft(key, number)
+    await ledger.renew(key, number, 60, None)
+    now = datetime.now(UTC)
+    report = Report(
+        key=key, workflow="bench", step="one", stage="process", plugins=["sql"], run="bench",
+        outputs=draft.finish(), started=now, ended=now,
+    )  # fmt: skip
+    draft.commit(report, before=lambda: None)
+    await ledger.add_lines(key, number, [(now, "info", "done")])
+    await ledger.end(key, number, report)
+    await ledger.read(key)
+
+
+def _request(name: str) -> TaskRequest:
+    """A small task that nobody has asked for yet."""
+    use = Use(plugin="sql", options={"query": f"SELECT '{name}' AS name"})
+    return TaskRequest(
+        workflow="bench", step="one", stage="process", do=[use], run=RunInfo(id="bench")
+    )
+
+
+def _round_trips(where: Stack) -> float:
+    """How often a task of a stage asks the database, counted by its answers on the wire."""
+    counted: list[int] = []
+    direct = where.databases.stage("process")
+    port = urlsplit(direct).port or 5432
+    proxy = Proxy(port, lambda data: counted.append(data.count(READY)))
+    dsn = f"{direct.replace(f':{port}/', f':{proxy.port}/')}?sslmode=disable&gssencmode=disable"
+    try:
+        with running(StageService("process", dsn, where.folder, patience=300)) as (one,):
+            one.do(_request("warm"))
+            counted.clear()
+            for _ in range(TASKS):
+                one.do(_request(secrets.token_hex(8)))
+            return sum(counted) / TASKS
+    finally:
+        proxy.close()
