@@ -87,7 +87,7 @@ UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, pro
     lost = lost + (span.state = 'running')::int,
     since = span.since, previous = span.previous, until = span.until
 FROM span WHERE task.key = span.key
-RETURNING task.*
+RETURNING task.*, EXISTS (SELECT FROM task AS other WHERE other.state = 'queued' AND other.key <> span.key) AS more
 """
 RENEW = """
 UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),

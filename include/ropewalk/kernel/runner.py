@@ -82,11 +82,14 @@ class Runner:
             self._attempts[attempt.key] = attempt
             task = asyncio.create_task(attempt.run())
             task.add_done_callback(self._gone(attempt))
+            if not row["more"]:
+                return
 
     def _gone(self, attempt: Attempt) -> Callable[[asyncio.Task[None]], None]:
         def gone(task: asyncio.Task[None]) -> None:
+            if len(self._attempts) >= self.settings.workers or attempt.row["cursor"]:
+                self.wake.set()  # another may have waited for this one's place, or for its end
             self._attempts.pop(attempt.key, None)
-            self.wake.set()
             if not task.cancelled() and task.exception():
                 log.error("attempt.lost", key=attempt.key, exc_info=task.exception())
 
