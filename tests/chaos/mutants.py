@@ -35,7 +35,6 @@ def _one(file: str, text: str, instead: str, test: str, only: str = "") -> Mutan
 
 
 SINK = "tests/store/sinks/test_postgres.py"
-POINTS = "tests/chaos/test_points.py"
 MUTANTS = {
     "fence and ledger": Mutant(
         (
@@ -44,8 +43,8 @@ MUTANTS = {
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
             ("store/ledger.py", 'return "unchanged" if same is not None', 'return "unchanged" if same == ()'),
         ),
-        POINTS,
-        "killed and sink.committed and append",
+        SINK,
+        "report_was_lost",
     ),
     "attempt number of a lease": _one(
         "kernel/ledger.py",

@@ -156,7 +156,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def ask_the_fence(self, data: st.DataObject) -> None:
-        attempt = data.draw(st.sampled_from(self.alive))
+        self._ask(data.draw(st.sampled_from(self.alive)))
+
+    def _ask(self, attempt: Attempt) -> None:
         held = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
         assert held == self.holds(attempt)
         attempt.fenced = attempt.fenced or held
@@ -165,7 +167,9 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def create_the_manifest(self, data: st.DataObject) -> None:
         """At any time after the fence has said yes, as one that was stopped there may: then the seat decides."""
-        attempt = data.draw(st.sampled_from([one for one in self.alive if one.fenced]))
+        self._create(data.draw(st.sampled_from([one for one in self.alive if one.fenced])))
+
+    def _create(self, attempt: Attempt) -> None:
         if self.model.seats[attempt.key] == attempt.number:
             self.model.manifests.setdefault(attempt.key, self.report(attempt))
 
@@ -173,7 +177,9 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         """With what is in the store; else with an error."""
-        attempt = data.draw(st.sampled_from(self.alive))
+        self._end(data.draw(st.sampled_from(self.alive)))
+
+    def _end(self, attempt: Attempt) -> None:
         self.alive.remove(attempt)
         made = self.model.manifests.get(attempt.key)
         if made is not None and made.since == attempt.row["since"]:
@@ -190,6 +196,21 @@ class Machine(RuleBasedStateMachine):
                     int(outcome.since or 0),
                     int(outcome.watermark or 0),
                 )
+
+    @precondition(lambda self: not self.some(State.QUEUED, State.RUNNING))
+    @rule(run=st.sampled_from(RUNS), rows=st.integers(1, 5), cleared=st.booleans())
+    def go_through(self, run: str, rows: int, *, cleared: bool) -> None:
+        """A run does all of its part, for the first time or after a clear."""
+        self.the_source_grows(rows)
+        if cleared:
+            self.clear(run)
+        self.submit(run)
+        if self.some(State.QUEUED):
+            self.claim(OWNERS[0])
+            attempt = self.alive[-1]
+            self._ask(attempt)
+            self._create(attempt)
+            self._end(attempt)
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())

@@ -18,6 +18,6 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(1, 5))
 def test_whatever_dies_whenever_every_row_is_there_once(chaos: World, seed: int) -> None:
     assert run(chaos, seed).wrong == []

@@ -66,15 +66,20 @@ WITH next AS (
             SELECT FROM task AS other WHERE other.workflow = it.workflow AND other.step = it.step
                 AND other.cursor AND other.state = 'running' AND other.key <> it.key))
     ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED
-), read AS (
-    SELECT task.key, task.run_id, task.since, task.previous, task.ended_at,
-        task.report -> 'watermark' AS watermark
-    FROM task JOIN next USING (workflow, step)
-    WHERE task.state = 'succeeded' AND task.until IS NULL AND task.report ->> 'watermark' IS NOT NULL
 ), head AS (
-    SELECT * FROM read ORDER BY ended_at DESC LIMIT 1
+    SELECT read.* FROM next CROSS JOIN LATERAL (
+        SELECT key, report -> 'watermark' AS watermark FROM task
+        WHERE workflow = next.workflow AND step = next.step
+            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
+        ORDER BY ended_at DESC LIMIT 1
+    ) AS read
 ), mine AS (
-    SELECT read.* FROM read JOIN next USING (run_id) ORDER BY read.ended_at DESC LIMIT 1
+    SELECT read.* FROM next CROSS JOIN LATERAL (
+        SELECT key, since, previous, report -> 'watermark' AS watermark FROM task
+        WHERE workflow = next.workflow AND step = next.step AND run_id = next.run_id
+            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
+        ORDER BY ended_at DESC LIMIT 1
+    ) AS read
 ), span AS (
     SELECT next.key, next.state,
         CASE WHEN mine.key IS NULL THEN head.watermark ELSE mine.since END AS since,

@@ -93,6 +93,20 @@ class TestPostgres(SinkSuite):
         assert self.seen() == [2, 7]
         assert self.load(bench, numbers(2), "replace_partition", partition=2, requested=6).replayed
 
+    def test_a_load_whose_report_was_lost_is_not_done_again(self, bench: TaskBench) -> None:
+        """The attempt after it finds it in the ledger."""
+        request = bench.request(
+            "store",
+            [("postgres", {**self.options, "mode": "append"})],
+            inputs={"days": table(numbers(1, 2))},
+            partition=day(1),
+        )
+        bench.perform(request)
+        key = task_key(request)
+        bench.store.objects.delete(f"tasks/{key[:2]}/{key}/manifest.json")
+        assert bench.perform(request, attempt=2).published[0].replayed
+        assert self.seen() == [1, 2]
+
     def test_the_session_of_an_earlier_attempt_is_ended(self, bench: TaskBench) -> None:
         """Whatever it holds: it has lost its task."""
         request = bench.request(
