@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from ropewalk.contracts.accounts import accounts
 from ropewalk.contracts.errors import DataError, RetryableError
 from ropewalk.contracts.models import Report, RunInfo
 from ropewalk.kernel.batch import PARTITIONS
@@ -183,6 +184,7 @@ def test_a_batch_is_as_many_runs_of_a_day(shop: Shop, tmp_path: Path) -> None:
         }
     assert [check.failed for check in batch["clean"].checks] == [len(DAYS), 0]
     assert batch["clean"].outputs["quarantine"].rows == len(DAYS)
+    assert [one.wrong for one in accounts(batch)] == [""] * len(batch)
 
 
 def test_a_day_after_a_batch_is_done_already_and_unchanged(shop: Shop) -> None:
@@ -232,6 +234,7 @@ def test_the_later_request_wins_day_by_day_whoever_comes_last(shop: Shop) -> Non
     assert told == {
         ("clean", False): 24, ("clean", True): 8, ("totals", False): 6, ("totals", True): 2,
     }  # fmt: skip
+    assert [one.wrong for one in accounts(late)] == [""] * len(late)
 
 
 @pytest.mark.parametrize("commits", [1, 3, 6, 10, 14, 17])
