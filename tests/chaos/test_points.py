@@ -81,7 +81,10 @@ def test_a_child_that_is_killed(chaos: World, point: str, mode: str) -> None:
     run(chaos, mode, point, "kill")
 
 
-@pytest.mark.parametrize(("point", "mode"), list(zip(POINTS, MODES * 3, strict=True)))
+@pytest.mark.parametrize(
+    ("point", "mode"),
+    list(zip(POINTS[1:-1], MODES * 2 + MODES[:2], strict=True)),  # where an error can arise
+)
 def test_an_error(chaos: World, point: str, mode: str) -> None:
     run(chaos, mode, point, "raise")
 
