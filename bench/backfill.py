@@ -32,7 +32,7 @@ WORKFLOW, SCHEMA = "flights_daily", "schema: flights"
 FIRST, LAST = date(2013, 1, 1), date(2013, 12, 31)
 DAYS, SINGLY = 365, 8
 LIMIT, FASTER = 90.0, 5
-AT_ONCE = 3
+AT_ONCE = 4
 PATIENCE = 600.0  # seconds
 
 

@@ -84,7 +84,7 @@ def backfill(
     first: Annotated[str, typer.Option("--from", help="the first day: 2013-01-01")],
     last: Annotated[str, typer.Option("--to", help="the last day: 2013-12-31")],
     batch: Annotated[str, typer.Option(help="how many days one run does at most")] = BATCH,
-    at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 3,
+    at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 4,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,
     refresh: Annotated[bool, typer.Option(help="read the sources again")] = False,
