@@ -79,8 +79,9 @@ def _own_wrong(report: Report) -> Iterator[str]:
     for one in report.published:
         place = (one.step, one.target)
         totals[place] = totals.get(place, 0) + one.rows
+    loaded = {(one.step, one.target) for one in report.published if not one.superseded}
     for (step, target), rows in totals.items():
-        if rows != report.rows.inputs.get(step, rows):
+        if (step, target) in loaded and rows != report.rows.inputs.get(step, rows):
             yield f"{target} has {rows:,} rows of {report.rows.inputs[step]:,}"
 
 
