@@ -31,8 +31,9 @@ OWN = {MANIFEST, TOMBSTONE, VERDICT}
 LIVE = {"queued", "running"}
 IN_USE = """
 (state IN ('queued', 'running') OR greatest(ended_at, (SELECT max(at) FROM asked WHERE asked.key = task.key))
-    > clock_timestamp() - make_interval(secs => coalesce((request ->> 'retention')::float, %(retention)s)))
-"""
+    > clock_timestamp() - make_interval(secs =>
+        greatest(%(grace)s, coalesce((request ->> 'retention')::float, %(retention)s))))
+"""  # within the grace whatever the retention: who has asked for a task must be able to read its end
 USED = f"SELECT key, previous, request, report FROM task WHERE {IN_USE}"  # noqa: S608 - our own
 HEADS = """
 SELECT DISTINCT ON (workflow, step) key FROM task
@@ -75,6 +76,7 @@ class Collector:
         self.connection, self.dry_run = connection, dry_run
         self.counts = dict.fromkeys(("marked", "removed", "files", "tasks"), 0)
         self.retention = settings.retention_days * DAY
+        self.limits = {"retention": self.retention, "grace": settings.grace_seconds}
         self.held: set[str] = set()
 
     def collect(self) -> Garbage:
@@ -105,7 +107,7 @@ class Collector:
     def _held(self) -> set[str]:
         """The keys of tasks whose outputs a live task, one within its retention, or the outside names."""
         held = {row["key"] for row in self.connection.execute(HEADS)}
-        for row in self.connection.execute(USED, {"retention": self.retention}):
+        for row in self.connection.execute(USED, self.limits):
             held |= {row["key"], row["previous"] or row["key"], *_named(row["request"])}
             if row["report"]:
                 held |= self._partitions(Report.model_validate(row["report"]))
@@ -210,7 +212,7 @@ class Collector:
 
     def _old_rows(self) -> None:
         """Forget tasks that nobody has asked for since."""
-        values: dict[str, Any] = {"retention": self.retention, "held": sorted(self.held)}
+        values: dict[str, Any] = {**self.limits, "held": sorted(self.held)}
         with self.connection.transaction():
             query = f"SELECT key FROM task WHERE {OLD} FOR UPDATE SKIP LOCKED"  # noqa: S608 - our own
             keys = [row["key"] for row in self.connection.execute(query, values)]

@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     retention_days: float = Field(90, description="how long datasets are kept that no run asks for")
     collect_seconds: float = Field(7200, description="between two collections of garbage")
     grace_seconds: float = Field(
-        6 * 3600, description="between the tombstone of an old dataset and its end"
+        6 * 3600,
+        description="between the tombstone of an old dataset and its end, and how long any task is remembered",
     )
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
     s3_endpoint: str | None = None
