@@ -94,6 +94,11 @@ chaos: install ## break a real installation in N ways drawn from SEED, and look 
 mutants: install ## switch every guard of exactly-once off in turn: a test must notice
 	$(BIN)/python -m tests.chaos.mutants
 
+.PHONY: fuzz
+fuzz: install ## bend N bytes of a file of each format at random, and read it (N=1000)
+	ROPEWALK_FUZZ=$(or $(N),1000) ROPEWALK_FUZZ_SEED=$${ROPEWALK_FUZZ_SEED:-$$RANDOM} \
+	    $(BIN)/python -m pytest tests/corpus/test_fuzz.py
+
 .PHONY: bench
 bench: install ## print the benchmarks' tables
 	$(BIN)/python -m bench

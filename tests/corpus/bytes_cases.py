@@ -140,6 +140,7 @@ CASES = [
     Case("021-csv-that-is-called-gzip", files={"a.csv.gz": PLAIN.encode()}, error=DAMAGED),
     Case("021-csv-that-is-called-excel", files={"a.xlsx": PLAIN.encode()}, error="this is no Excel file"),
     Case("022-nothing", **csv(""), error=r"a\.csv:1: the file is empty: it has no header"),
+    Case("022-nothing-in-zip", files={"a.zip": zipped(("a/", b""))}, error=r"a\.zip: the archive holds no file"),
     Case("022-nothing-in-json", **jsonl(""), rows=[]),
     Case("022-nothing-in-gzip", files={"a.csv.gz": gzip.compress(b"")}, error="the file is empty"),
     Case("022-nothing-where-gzip-should-be", files={"a.csv.gz": b""}, error="the file is empty"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
+import psycopg
 import pytest
+from psycopg import sql
 from ropewalk.contracts.errors import RopewalkError
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 from ropewalk.contracts.plugins import plugin
@@ -18,6 +20,14 @@ from tests.corpus.case import Case, same
 from tests.corpus.conftest import Line
 
 CASES = [*bytes_cases.CASES, *text_cases.CASES, *document_cases.CASES, *arrow_cases.CASES]
+PUBLISHED = {
+    "006-zero-byte-in-a-text", "007-half-a-surrogate-pair", "008-zero-character-in-json",
+    "009-private-use-and-noncharacters", "011-marks-of-direction-in-a-text", "013-line-ends-in-quotes",
+    "035-comma-quote-and-emoji-in-a-name", "036-names-that-mean-something-elsewhere", "041-beyond-a-float",
+    "042-no-numbers-and-infinities", "045-decimals", "050-offsets", "051-times-of-day",
+    "053-moments-out-of-range", "058-formulas", "060-identifiers-beside-large-floats",
+    "077-cells-in-error", "085-zero-byte",
+}  # fmt: skip
 CLUMSY = {"unexpected", "crashed", "died", "memory"}  # ends that say nothing of the input
 
 
@@ -51,9 +61,33 @@ def test_a_case_ends_as_it_must(line: Line, case: Case) -> None:
         assert caught.value.retryable == case.retryable
         assert case.name in str(caught.value) or caught.value.field
     else:
-        check_rows(case, line, line.collect.do(request(case)))
+        report = line.collect.do(request(case))
+        check_rows(case, line, report)
+        if case.name in PUBLISHED:
+            check_published(case, line, report)
     assert before is not None
     assert before.poll() is None
+
+
+def check_published(case: Case, line: Line, report: Report) -> None:
+    """A reader of the table finds the very rows."""
+    assert case.rows is not None
+    options = {"schema": "out", "mode": "replace", "tables": {"read": case.name}}
+    use = Use(plugin="postgres", version=plugin("sink", "postgres").version, options=options)
+    run = RunInfo(id="run-1", requested=0)
+    line.store.do(
+        TaskRequest(
+            workflow="corpus", step="publish", stage="store", do=[use], run=run,
+            inputs={"read": report.outputs["data"]}, generation=case.name,
+        )
+    )  # fmt: skip
+    names = sql.SQL(", ").join(sql.Identifier(one.name) for one in report.columns["data"])
+    table = sql.Identifier("out", case.name)
+    with psycopg.connect(line.results.stage("store"), options="-c timezone=UTC") as connection:
+        found = connection.execute(sql.SQL("SELECT {} FROM {}").format(names, table)).fetchall()
+    assert len(found) == len(case.rows)
+    for row, wanted in zip(found, case.rows, strict=True):
+        assert all(map(same, row, wanted)), (row, wanted)
 
 
 def check_rows(case: Case, line: Line, report: Report) -> None:
@@ -86,4 +120,5 @@ def check_aside(case: Case, line: Line, report: Report) -> None:
 def test_names_are_told_apart() -> None:
     """Every case has a name of its own."""
     names = [case.name for case in CASES]
+    assert set(names) >= PUBLISHED
     assert len(set(names)) == len(names)

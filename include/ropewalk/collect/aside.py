@@ -98,7 +98,7 @@ def _has_zero(column: pa.Array) -> bool:
         return False
     _, offsets, data = column.buffers()
     width = np.int64 if pa.types.is_large_string(column.type) else np.int32
-    ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
+    ends = np.frombuffer(offsets, width, column.offset + len(column) + 1)[column.offset :]
     looked = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
     return len(looked) > 0 and int(looked.min()) == 0
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ropewalk.collect.csv import Refused
+from ropewalk.collect.unpack import archive_of
 from ropewalk.contracts.errors import ConfigError, DataError, nearest
 
 SHARE = 4  # of a task's memory, what a file may be; it is held whole, and its sheet beside it
@@ -34,6 +35,8 @@ def read_sheet(stream: IO[bytes], wanted: str | None, name: str, memory: int) ->
     data = _bounded(stream, name, memory)
     try:
         book = fastexcel.read_excel(data)
+        if not book.sheet_names:
+            raise DataError("the file has no sheet", code="damaged_file", file=name)
         sheet = wanted or book.sheet_names[0]
         if sheet not in book.sheet_names:
             hint = nearest(sheet, book.sheet_names)
@@ -51,17 +54,32 @@ def _bounded(stream: IO[bytes], name: str, memory: int) -> bytes:
     """The whole file; DataError where it, or what is packed in it, would not fit in memory."""
     most = memory // SHARE
     data = stream.read(most + 1)
-    size = len(data)
-    if size <= most and zipfile.is_zipfile(io.BytesIO(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(one.file_size for one in archive.infolist())
-        most = memory
-    if size > most:
-        raise DataError(
-            f"an Excel file may hold {most >> 20} MiB here", code="too_large", file=name,
-            hint="save it as CSV, which is read piece by piece",
-        )  # fmt: skip
+    if len(data) > most:
+        raise _too_large(name, most)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        _check_packed(data, name, memory)
     return data
+
+
+def _check_packed(data: bytes, name: str, most: int) -> None:
+    """DataError for what is packed in a file, where it is too large or was bent: the library does not look."""
+    with archive_of(io.BytesIO(data)) as archive:
+        if sum(one.file_size for one in archive.infolist()) > most:
+            raise _too_large(name, most)
+        bent = archive.testzip()
+    if bent is not None:
+        raise DataError(
+            f"the file is damaged: {bent} in it is not what was written",
+            code="damaged_file",
+            file=name,
+        )
+
+
+def _too_large(name: str, most: int) -> DataError:
+    return DataError(
+        f"an Excel file may hold {most >> 20} MiB here", code="too_large", file=name,
+        hint="save it as CSV, which is read piece by piece",
+    )  # fmt: skip
 
 
 def _check_header(book: Any, sheet: str, loaded: Any, name: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import lzma
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +32,9 @@ FORMATS = {
     "xlsx": "excel", "xls": "excel", "xlsb": "excel", "ods": "excel",
 }  # fmt: skip
 ROWS, BYTES = 65_536, 8 << 20  # of a batch, at most
+DAMAGES = (
+    EOFError, OSError, UnicodeError, lzma.LZMAError, pa.ArrowException, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 Types = Mapping[str, pa.DataType]
 
@@ -75,17 +81,11 @@ class _Files:
                         yield from self._rows(stream, inner)
             except RopewalkError:
                 raise
-            except (
-                EOFError,
-                zipfile.BadZipFile,
-                pa.ArrowException,
-                OSError,
-                UnicodeError,
-            ) as error:
+            except DAMAGES as error:
                 if _of_the_way(error):
                     raise
                 raise DataError(
-                    f"the file is damaged: {str(error).splitlines()[0]}",
+                    f"the file is damaged: {_said(error)}",
                     code="damaged_file",
                     file=name,
                 ) from None
@@ -330,6 +330,11 @@ def _check_end(file: Any, name: str) -> None:
         )
     if file.read(1):
         raise DataError("there is more after the stream's end", code="damaged_file", file=name)
+
+
+def _said(error: Exception) -> str:
+    """The first line of what an error says; some say nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _of_the_way(error: Exception) -> bool:

@@ -187,7 +187,7 @@ def _has_null(kind: pa.DataType) -> bool:
 
 def _check_nulls(data: bytes) -> None:
     """DataError for a record that is null: Arrow's parser crashes on one."""
-    for match in NULL_RECORD.finditer(data):
+    for match in NULL_RECORD.finditer(data) if b"null" in data else ():
         start, end = data.rfind(b"\n", 0, match.end()) + 1, data.find(b"\n", match.end())
         if not isinstance(_strictly(data[start : end if end >= 0 else None]), dict):
             raise DataError("the record is null")
@@ -195,11 +195,12 @@ def _check_nulls(data: bytes) -> None:
 
 def _check_exact(table: pa.Table, data: bytes, declared: set[str]) -> None:
     """DataError where a float is not the number that stands in the text."""
-    long = LONG_INTEGER.search(data) is not None
     for column in table.schema:
         if not _has_float(column.type):
             continue
-        rows = _suspects(table[column.name], infinite_only=not long or column.name in declared)
+        rows = _suspects(table[column.name], infinite_only=column.name in declared)
+        if len(rows) and not LONG_INTEGER.search(data):
+            rows = _suspects(table[column.name], infinite_only=True)
         if len(rows):
             _check_lines(table, data, rows, column.name)
 

@@ -83,21 +83,32 @@ def unpacked(file: Any, name: str, how: str, most: int) -> Iterator[tuple[str, A
         yield name.rpartition(".")[0], Limited(stream, name, file.size(), most)
 
 
+@contextmanager
+def archive_of(file: Any) -> Iterator[zipfile.ZipFile]:
+    """A zip archive; BadZipFile for one that is none, whatever the library says of it."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (LookupError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, UnicodeError):
+            raise
+        raise zipfile.BadZipFile(str(error)) from None
+
+
 def _members(file: Any, name: str, most: int) -> Iterator[tuple[str, Any]]:
     """The files in a zip archive; what an archiver leaves in it for itself is passed over."""
-    with zipfile.ZipFile(file) as archive:
+    with archive_of(file) as archive:
         members = [one for one in archive.infolist() if not (one.is_dir() or _of_archiver(one))]
         _check_members(members, name)
         for member in members:
             inner = f"{name}/{member.filename}"
-            try:
-                with archive.open(member) as stream:
-                    yield inner, Limited(stream, inner, member.compress_size, most)
-            except NotImplementedError as error:
-                raise DataError(f"{error}", code="packing", file=inner) from None
+            with archive.open(member) as stream:
+                yield inner, Limited(stream, inner, member.compress_size, most)
 
 
 def _check_members(members: list[zipfile.ZipInfo], name: str) -> None:
+    if not members:
+        raise DataError("the archive holds no file", code="empty_file", file=name)
     if len(members) > MOST_MEMBERS:
         raise DataError(
             f"an archive may have {MOST_MEMBERS} files, and this has {len(members)}",
