@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ import psycopg
 from ropewalk.contracts.models import DatasetRef, RunInfo, TaskRequest, Use
 from ropewalk.testing.sinks import day
 
-from tests.chaos.world import Row
+from tests.chaos.world import APART, Row
 
 MODES = ("append", "replace_partition", "upsert", "replace")
 TABLES = ("one", "two")  # each load publishes two tables, which are seen together or not at all
@@ -22,7 +23,7 @@ Table = frozenset[tuple[Row, int]]  # the rows and how often each is there
 
 @dataclass(frozen=True)
 class Load:
-    """One request: rows of a day, of a version, into both tables of a schema."""
+    """One request: rows of a day, of a version, into both tables of a schema; ``apart`` in two databases."""
 
     schema: str
     mode: str
@@ -30,6 +31,7 @@ class Load:
     version: int
     requested: int
     rows: int = 40
+    apart: bool = False
 
     @property
     def source(self) -> list[Row]:
@@ -40,7 +42,8 @@ class Load:
 
     def request(self, ref: DatasetRef) -> TaskRequest:
         """The request for the store stage, of a dataset with the rows."""
-        options = {"schema": self.schema, "mode": self.mode}
+        options: dict[str, Any] = {"schema": self.schema, "mode": self.mode}
+        options |= {"connections": {"two": APART}} if self.apart else {}
         return TaskRequest(
             workflow=self.schema,
             step="publish",
@@ -78,15 +81,26 @@ def counted(rows: Iterable[Row]) -> Table:
     return frozenset(Counter(rows).items())
 
 
-def read(session: psycopg.Connection[Any], schema: str) -> tuple[Table, ...]:
-    """Both tables as they are in one moment."""
-    query = " UNION ALL ".join(
-        f"SELECT {number}, n, day, v FROM {schema}.{name}" for number, name in enumerate(TABLES)
-    )
-    rows = session.execute(query.encode()).fetchall()
-    return tuple(
-        counted(row[1:] for row in rows if row[0] == number) for number in range(len(TABLES))
-    )
+def read(places: Mapping[str, str], schema: str) -> tuple[Table, ...]:
+    """Both tables as they are; in one moment, where they are in one database."""
+    found: dict[str, list[Row]] = {name: [] for name in TABLES}
+    for dsn, names in _by_database(places):
+        with psycopg.connect(dsn) as session:
+            query = _union(f"SELECT '{{name}}', n, day, v FROM {schema}.{{name}}", names)
+            for name, *row in session.execute(query):
+                found[name].append((row[0], row[1], row[2]))
+    return tuple(counted(found[name]) for name in TABLES)
+
+
+def _by_database(places: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    return [
+        (dsn, [name for name in TABLES if places[name] == dsn])
+        for dsn in dict.fromkeys(places.values())
+    ]
+
+
+def _union(query: str, names: Iterable[str]) -> bytes:
+    return " UNION ALL ".join(query.format(name=name) for name in names).encode()
 
 
 def sums(table: Table) -> Sums:
@@ -103,7 +117,7 @@ def sums(table: Table) -> Sums:
 class Reader:
     """Reads a schema's tables all the while, and keeps what it saw that no order of the loads explains."""
 
-    dsn: str
+    places: Mapping[str, str]
     schema: str
     allowed: set[Sums]
     seen: int = 0
@@ -120,27 +134,29 @@ class Reader:
         self._thread.join()
 
     def _read_on(self) -> None:
+        databases = _by_database(self.places)
         while not self._stop.is_set():
             try:
-                with psycopg.connect(self.dsn, autocommit=True) as session:
+                with ExitStack() as stack:
+                    sessions = [
+                        (stack.enter_context(psycopg.connect(dsn, autocommit=True)), names)
+                        for dsn, names in databases
+                    ]
                     while not self._stop.wait(0.02):
-                        self._look(session)
+                        for session, names in sessions:
+                            self._look(session, names)
             except psycopg.OperationalError:  # the server has been stopped
                 self._stop.wait(0.05)
 
-    def _look(self, session: psycopg.Connection[Any]) -> None:
-        query = " UNION ALL ".join(
-            f"SELECT {number}, day, v, count(*), sum(n) FROM {self.schema}.{name} GROUP BY day, v"
-            for number, name in enumerate(TABLES)
-        )
-        rows = session.execute(query.encode()).fetchall()
+    def _look(self, session: psycopg.Connection[Any], names: list[str]) -> None:
+        """Look at the tables of one database: each is as some of the loads explain it, and all are so together."""
+        query = f"SELECT '{{name}}', day, v, count(*), sum(n) FROM {self.schema}.{{name}} GROUP BY day, v"
+        rows = session.execute(_union(query, names)).fetchall()
         tables = [
             frozenset(
-                (name, v, count, int(total))
-                for which, name, v, count, total in rows
-                if which == number
+                (day, v, count, int(total)) for name, day, v, count, total in rows if name == one
             )
-            for number in range(len(TABLES))
+            for one in names
         ]
         self.seen += 1
         if len(set(tables)) > 1 or tables[0] not in self.allowed:

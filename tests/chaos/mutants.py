@@ -35,6 +35,7 @@ def _one(file: str, text: str, instead: str, test: str, only: str = "") -> Mutan
 
 
 SINK = "tests/store/sinks/test_postgres.py"
+IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
     "fence and ledger": Mutant(
         (
@@ -79,6 +80,20 @@ MUTANTS = {
     ),
     "reaper of older attempts": _one("store/reaper.py", "< attempt:", "< 0:", SINK, "earlier_attempt"),
     "reaper of frozen loads": _one("store/reaper.py", "if times >= FROZEN:", OFF, SINK, "frozen"),
+    "recovery of what is in doubt": _one(
+        "store/in_doubt.py", "for gid, old in found:", "for gid, old in found[:0]:", IN_DOUBT, "next_attempt or starts"
+    ),
+    "decision in the transaction that it is about": _one(
+        "store/in_doubt.py", "decider.session.execute(COMMITTED, [number])", "pass", IN_DOUBT, "next_attempt"
+    ),
+    "decision to give up": Mutant(
+        (
+            ("store/in_doubt.py", "if give_up:", OFF),
+            ("store/in_doubt.py", "return None if row is None else bool(row[0])", "return row is not None and row[0]"),
+        ),
+        IN_DOUBT,
+        "cannot_be_committed",
+    ),
     "one reader of a watermark": Mutant(
         (
             ("kernel/ledger.py", "AND NOT (cursor AND EXISTS (", "AND NOT (false AND EXISTS ("),

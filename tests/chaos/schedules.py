@@ -26,6 +26,7 @@ POINTS = (
     "sink.loaded", "sink.fenced", "sink.committed", "manifest.fenced", "manifest.written", "manifest.created",
     "task.done",
 )  # fmt: skip
+POINTS_APART = ("sink.prepared", "sink.decided")  # where the tables are in two databases
 SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment
 WAIT = (
     4.0 * LEASE
@@ -70,15 +71,25 @@ class Schedule:
 
     def __init__(self, world: World, dice: random.Random, schema: str, tally: Tally) -> None:
         self.world, self.dice, self.tally = world, dice, tally
-        mode = dice.choice(MODES)
+        mode, apart = dice.choice(MODES), dice.choice((False, False, True))
         orders = dice.sample(range(2, 12), 3)
-        self.base = Load(schema, mode, 1, 1, 1)
+        self.places = world.places(apart=apart)
+        self.base = Load(schema, mode, 1, 1, 1, apart=apart)
         self.loads = [
-            Load(schema, mode, dice.choice((1, 1, 2)), version, requested, dice.choice((40, 2000)))
+            Load(
+                schema,
+                mode,
+                dice.choice((1, 1, 2)),
+                version,
+                requested,
+                dice.choice((40, 2000)),
+                apart,
+            )
             for version, requested in enumerate(orders, 2)
         ]
         kinds = [kind for kind in FAULTS if kind not in {"full", "busy"} or world.can(kind)]
-        self.plan = [(dice.choice((*POINTS, SOMEWHERE)), dice.choice(kinds)) for _ in range(3)]
+        points = (*POINTS, *(POINTS_APART if apart else ()), SOMEWHERE)
+        self.plan = [(dice.choice(points), dice.choice(kinds)) for _ in range(3)]
         self.keys: list[TaskRequest] = []
 
     def run(self) -> list[str]:
@@ -86,7 +97,7 @@ class Schedule:
         self.world.arm("")
         self._do(self.base)
         with (
-            Reader(self.world.dsn, self.base.schema, self._allowed()) as reader,
+            Reader(self.places, self.base.schema, self._allowed()) as reader,
             ThreadPoolExecutor(len(self.loads)) as pool,
         ):
             asked = [pool.submit(self._do, load) for load in self.loads]
@@ -151,8 +162,7 @@ class Schedule:
     def _wrong(self, reports: Iterable[Report]) -> list[str]:
         """What is not as after a clean pass."""
         wrong = [] if all(reports) else ["a load has no report"]
-        with psycopg.connect(self.world.dsn) as session:
-            tables = set(read(session, self.base.schema))
+        tables = set(read(self.places, self.base.schema))
         if tables != {expected([self.base, *self.loads])}:
             found = [sorted(Counter(v for (_, _, v), _ in one).items()) for one in tables]
             wrong.append(f"the tables hold {found}, after {self.loads}")

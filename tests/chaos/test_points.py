@@ -6,8 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from operator import methodcaller
 
-import psycopg
 import pytest
 from ropewalk.contracts.keys import task_key
 
@@ -20,6 +20,7 @@ POINTS = (
     "sink.committed", "manifest.fenced", "manifest.written", "manifest.created", "task.done",
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
+POINTS_APART = ("sink.prepared", "sink.fenced", "sink.decided")
 SERVICE_POINTS = ("submit.asked", "submit.entered", "task.claimed", "task.ending")
 
 
@@ -30,17 +31,18 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def run(chaos: World, mode: str, point: str, how: str) -> None:
+def run(chaos: World, mode: str, point: str, how: str, *, apart: bool = False) -> None:
     """Load a second version of a day over the first and die once at a point: all must be as if nothing had been."""
-    schema = f"{mode}_{point}_{how}".replace(".", "_")
-    base = [Load(schema, mode, 1, 1, 1), Load(schema, mode, 2, 1, 2)]
-    last = Load(schema, mode, 1, 2, 3)
+    schema = f"{mode}_{point}_{how}{'_apart' * apart}".replace(".", "_")
+    base = [Load(schema, mode, 1, 1, 1, apart=apart), Load(schema, mode, 2, 1, 2, apart=apart)]
+    last = Load(schema, mode, 1, 2, 3, apart=apart)
+    places = chaos.places(apart=apart)
     chaos.arm("")
     for load in base:
         chaos.drive(load.request(chaos.dataset(load.source)))
     allowed = {sums(expected(base)), sums(expected([*base, last]))}
     request = last.request(chaos.dataset(last.source))
-    with Reader(chaos.dsn, schema, allowed) as reader:
+    with Reader(places, schema, allowed) as reader:
         chaos.arm(f"{point}:{'stop' if how == 'freeze' else how}")
         if how == "freeze":
             freeze(chaos, request)
@@ -48,8 +50,7 @@ def run(chaos: World, mode: str, point: str, how: str) -> None:
     assert chaos.hit(0.1) is not None, f"nothing has reached {point}"
     assert reader.wrong == []
     assert reader.seen > 0
-    with psycopg.connect(chaos.dsn) as session:
-        assert set(read(session, schema)) == {expected([*base, last])}
+    assert set(read(places, schema)) == {expected([*base, last])}
     assert chaos.drive(request) == report, "the report of a task that is done does not change"
     manifest = chaos.datasets.manifest(task_key(request))
     assert manifest is not None
@@ -104,6 +105,42 @@ def test_a_stage_that_is_killed(chaos: World, point: str) -> None:
     for service in chaos.all_services():
         if service.process is not None and service.process.poll() is not None:
             service.start()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("point", POINTS_APART)
+def test_a_child_that_is_killed_between_two_databases(chaos: World, point: str, mode: str) -> None:
+    """Never is one table new and the other old, once it has been recovered."""
+    run(chaos, mode, point, "kill", apart=True)
+    assert chaos.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("point", "how"), [(p, h) for p in POINTS_APART for h in ("raise", "freeze")]
+)
+def test_an_error_and_a_freeze_between_two_databases(chaos: World, point: str, how: str) -> None:
+    run(chaos, "append", point, how, apart=True)
+    assert chaos.leftovers() == []
+
+
+def test_a_stage_that_starts_finishes_what_nobody_asks_for_any_more(chaos: World) -> None:
+    """All of its replicas were killed between the commit that decides and the other; the task is cancelled."""
+    base, last = (Load("start", "append", 1, version, version, apart=True) for version in (1, 2))
+    chaos.arm("")
+    chaos.drive(base.request(chaos.dataset(base.source)))
+    chaos.arm("sink.decided:stop")
+    request = last.request(chaos.dataset(last.source))
+    chaos.submit(request)
+    assert chaos.hit() is not None
+    chaos.ask("store", methodcaller("cancel", task_key(request)))
+    for service in chaos.all_services():
+        service.stop(signal.SIGKILL)
+    chaos.heal()
+    deadline = time.monotonic() + PATIENCE
+    while chaos.leftovers():
+        assert time.monotonic() < deadline, "it stays in doubt"
+        time.sleep(0.05)
+    assert set(read(chaos.places(apart=True), "start")) == {expected([base, last])}
 
 
 def test_nothing_is_left_open(chaos: World) -> None:

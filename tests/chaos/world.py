@@ -38,6 +38,7 @@ SETTINGS = {
     "synchronous_commit": "on"
 }  # a server that is killed forgets nothing; the machine does not fall
 REPLICAS = {"store": 2}
+APART = "warehouse"  # a database for one of two tables, and the name of its connection
 Row = tuple[int, str, int]  # number, day, version
 
 
@@ -97,10 +98,10 @@ class World:
     env: Mapping[str, str] = field(default_factory=dict)
     disk: Path | None = None  # a small one of its own, for the store and the scratch folders
 
-    @property
-    def dsn(self) -> str:
-        """The results, past every proxy."""
-        return self.databases.stage("store")
+    def places(self, *, apart: bool) -> dict[str, str]:
+        """The database of each table, past every proxy: of the results, or of two apart."""
+        results, other = (self.databases.stage("store", name) for name in ("ropewalk", APART))
+        return {"one": results, "two": other if apart else results}
 
     @property
     def point(self) -> Path:
@@ -305,7 +306,8 @@ def world(
         stops.callback(server.remove)
         server.start()
         databases.provision_roles()
-        databases.provision_results("ropewalk")
+        for name in ("ropewalk", APART):
+            databases.provision_results(name)
         disk = home / "disk"
         made = World(home, server, databases, (disk / "store").as_uri())
         made.disk = stops.enter_context(_small_disk(disk))
@@ -365,6 +367,7 @@ def _replicas(made: World, stage: str, number: int) -> list[StageService]:
         "ROPEWALK_FAILPOINT": f"@{made.point}",
         "ROPEWALK_FAILPOINT_HITS": str(made.hits),
         "ROPEWALK_CONNECTION_RESULTS": proxied(made.databases.stage("store")),
+        f"ROPEWALK_CONNECTION_{APART.upper()}": proxied(made.databases.stage("store", APART)),
         "ROPEWALK_ROOT_DATA": str(made.home),
         "ROPEWALK_STORE_URL": made.store_url,
         "ROPEWALK_SCRATCH_DIR": str(made.home / "disk" / "scratch" / stage),

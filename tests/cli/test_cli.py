@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ropewalk.contracts.plugins import KINDS, plugin_names
+from ropewalk.local.postgres import throwaway
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = """title: Words
@@ -56,6 +57,54 @@ def test_check_of_a_bad_file_says_where_and_fails(folder: Path) -> None:
     assert "✗ bad.yaml:7:" in done.stdout + done.stderr
     assert "there is no step 'wrods' (did you mean 'words'?)" in done.stdout + done.stderr
     assert "✓ words.yaml: 3 steps" in done.stdout + done.stderr
+
+
+TWO = """title: Two
+steps:
+  words:
+    collect: files
+    with: {path: "data://words.csv"}
+  long:
+    process: [{sql: "SELECT * FROM words"}]
+  publish:
+    store: postgres
+    from: [words, long]
+    with:
+      mode: replace
+      connections: {long: warehouse}
+"""
+
+
+def test_check_says_where_two_databases_cannot_be_written_together(tmp_path: Path) -> None:
+    """Before anything runs; and it is said where the connections are not known here."""
+    (tmp_path / "two.yaml").write_text(TWO, encoding="utf-8")
+    done = ropewalk("check", "two.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "? two.yaml: not asked: this stage has no connection 'results'" in done.stderr
+    lake = {
+        "ROPEWALK_CONNECTION_RESULTS": "postgresql://nobody@127.0.0.1:1/none",
+        "ROPEWALK_CONNECTION_WAREHOUSE": "s3://lake",
+    }
+    done = ropewalk("check", "two.yaml", cwd=tmp_path, **lake)
+    assert "? two.yaml: not asked: the database of 'results' does not answer" in done.stderr
+    with throwaway({"max_prepared_transactions": "0"}) as cluster:
+        known = {"ROPEWALK_CONNECTION_RESULTS": cluster.superuser}
+        done = ropewalk("check", "two.yaml", cwd=tmp_path, **{**lake, **known})
+        assert done.returncode == 1
+        assert "✗ two.yaml:13:27: the connection 'warehouse' is no PostgreSQL" in done.stderr
+        known["ROPEWALK_CONNECTION_WAREHOUSE"] = cluster.superuser_dsn("template1")
+        done = ropewalk("check", "two.yaml", cwd=tmp_path, **known)
+        assert done.returncode == 1
+        assert (
+            "✗ two.yaml:13:27: the databases of 'results' and 'warehouse' cannot be" in done.stderr
+        )
+
+
+def test_a_connection_of_a_step_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(TWO.replace("{long:", "{lng:"), encoding="utf-8")
+    done = ropewalk("check", "two.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is no step 'lng' (did you mean 'long'?)" in done.stderr
 
 
 def test_run_writes_the_report(folder: Path) -> None:

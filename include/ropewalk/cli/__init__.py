@@ -36,8 +36,9 @@ def check(files: Files) -> None:
 
     wrong = 0
     for file in files:
+        unasked: list[RopewalkError] = []
         try:
-            workflow = load(file)
+            workflow = load(file, unasked=unasked)
         except WorkflowError as error:
             wrong += len(error.problems)
             for problem in error.problems:
@@ -45,6 +46,8 @@ def check(files: Files) -> None:
                 errors.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
         else:
             console.print(f"[green]✓[/] {file}: {len(workflow.steps)} steps", soft_wrap=True)
+            for one in unasked:
+                errors.print(f"[yellow]?[/] {file}: not asked: {escape(str(one))}", soft_wrap=True)
     if wrong:
         errors.print(f"{wrong} {'mistake' if wrong == 1 else 'mistakes'}")
         raise typer.Exit(1)
@@ -68,7 +71,7 @@ def run(
     from ropewalk.cli.run import run_workflow
     from ropewalk.workflow import load
 
-    workflow = load(file)
+    workflow = load(file, unasked=[])
     chosen = date.fromisoformat(day) if day else None
     given = dict(_param(text) for text in param or ())
     last = date.fromisoformat(until) if until else None

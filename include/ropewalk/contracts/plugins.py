@@ -1,7 +1,8 @@
 """Plugins: a file is a plugin, its name is the plugin's name, and this is the one door through which all come.
 
 Each kind has a package; each module in it is a plugin with a docstring, ``class Options(PluginOptions)``
-and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them.
+and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them; where they
+want something of the outside that not everyone can give, ``probe(options, steps)`` asks for it.
 Packages outside Ropewalk register theirs under the entry-point group
 ``ropewalk.<kind>`` (the value names the package). Modules import heavy libraries only inside functions,
 so that whoever needs the options alone pays nothing.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -129,6 +130,14 @@ class Plugin:
                 check_named(options, columns, name)
         tell: Callable[..., Columns] = getattr(self.module, "columns", lambda *_: None)
         return tell(options, inputs)
+
+    def probe(self, options: Any, steps: Sequence[str]) -> None:
+        """Ask outside whether what the options want of it can be had; ``steps`` are those that it reads.
+
+        ConfigError where it cannot; RetryableError where nobody answers.
+        """
+        ask: Callable[..., None] = getattr(self.module, "probe", lambda *_: None)
+        ask(options, steps)
 
     @property
     def options(self) -> type[PluginOptions]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import multiprocessing
 import os
@@ -40,6 +41,7 @@ PRELOAD = (
     "ropewalk.kernel.flight",
 )
 COLLECT_SECONDS = 3600.0  # that one collection may take
+MEND_LEASES = 6  # between two looks at what killed tasks have left
 SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
 
 
@@ -87,7 +89,9 @@ def application(path: str, stage: Stage, settings: Settings) -> FastAPI:
         runner = Runner(path, settings, ledger)
         await ledger.pool.open()
         flight = FlightProcess(path, settings)
-        jobs = [runner.work(), listen(service, runner), flight.keep(), collect_often(service)]
+        jobs = [
+            runner.work(), listen(service, runner), flight.keep(), collect_often(service), mend_often(service),
+        ]  # fmt: skip
         tasks = [asyncio.create_task(job) for job in jobs]
         log.info("stage.up", stage=stage.name, port=settings.port, flight=settings.flight_port)
         try:
@@ -108,6 +112,20 @@ async def collect_often(service: Service) -> None:
             await service.collect()
         except RopewalkError as error:
             log.warning("garbage.failed", error=str(error))
+
+
+async def mend_often(service: Service) -> None:
+    """Finish what killed tasks have left half done outside: at once, and then from time to time."""
+    if service.stage.mend is None:
+        return
+    module, _, name = service.stage.mend.partition(":")
+    mend = getattr(importlib.import_module(module), name)
+    while True:
+        try:
+            await asyncio.to_thread(mend)
+        except RopewalkError as error:
+            log.warning("mend.failed", error=str(error))
+        await asyncio.sleep(MEND_LEASES * service.settings.lease_seconds)
 
 
 def _collect(path: str, settings: Settings, dry_run: bool) -> bytes:  # noqa: FBT001 - a route's

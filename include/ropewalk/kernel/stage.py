@@ -29,7 +29,8 @@ class Stage:
     for the partitions of a batch, which share what it holds open; ``preload`` names the heavy modules that
     its child processes want loaded before they fork; ``web`` names a function of more routes
     (``"package.module:function"``), given the service's context; ``names`` one that, given the requests that have
-    succeeded, gives the keys of tasks whose data is in use outside.
+    succeeded, gives the keys of tasks whose data is in use outside; ``mend`` one that finishes what killed tasks have
+    left half done outside.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stage:
     preload: tuple[str, ...] = ()
     web: str | None = None
     names: str | None = None
+    mend: str | None = None
 
     def describe(self) -> Description:
         """The stage and all its plugins."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 
 import psycopg
 
 from ropewalk.contracts.errors import RetryableError
 from ropewalk.contracts.models import TaskRequest
 from ropewalk.contracts.plugins import plugin
-from ropewalk.kernel.settings import connection
+from ropewalk.store import sessions
 
 
 def current(requests: Iterable[TaskRequest]) -> set[str]:
@@ -21,14 +22,14 @@ def current(requests: Iterable[TaskRequest]) -> set[str]:
 def _connections(request: TaskRequest) -> Iterable[str]:
     for use in request.do:
         if use.plugin == "postgres":
-            yield plugin("sink", use.plugin).parse(use.options).connection
+            options = plugin("sink", use.plugin).parse(use.options)
+            yield from (options.database(step) for step in request.inputs)
 
 
 def _loads(name: str) -> list[str]:
     """RetryableError where the database cannot say: then nothing may be taken for unused."""
-    dsn = str(connection(name).secret("url")).replace("postgresql+psycopg://", "postgresql://", 1)
     try:
-        with psycopg.connect(dsn, connect_timeout=10) as database:
+        with closing(sessions.connect(name, "ropewalk:garbage")) as database:
             made = database.execute("SELECT to_regclass('ropewalk.load') IS NOT NULL").fetchone()
             if made != (True,):
                 return []

@@ -1,23 +1,26 @@
-"""Publishes the inputs of a `sinks.postgres` step: data, ledger and order of requests in one transaction."""
+"""Publishes the inputs of a `sinks.postgres` step: data, ledger and order of requests in one transaction.
+
+The tables may lie in several databases: then `in_doubt` makes one transaction of theirs.
+"""
 
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pyarrow as pa
 from psycopg import errors as pg
 from psycopg import sql
 
-from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError
 from ropewalk.contracts.models import Published
 from ropewalk.kernel.failpoints import failpoint
-from ropewalk.store import ledger, reaper
+from ropewalk.store import in_doubt, ledger, reaper, sessions
 from ropewalk.store.columns import (
     LOAD,
     OWN,
@@ -31,20 +34,15 @@ from ropewalk.store.columns import (
     refuse_rounding,
 )
 from ropewalk.store.encode import encoded
+from ropewalk.store.in_doubt import Database
 from ropewalk.store.ledger import Load
+from ropewalk.store.sessions import told
 
 if TYPE_CHECKING:
     from ropewalk.kernel.datasets import Dataset
     from ropewalk.kernel.task import Task
     from ropewalk.store.sinks.postgres import Options
 
-# A server that has vanished without a word is given up after half a minute.
-KEEPALIVES: dict[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 AHEAD = 4  # blocks that are encoded while others are sent
 TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "20s"}
 
@@ -57,56 +55,87 @@ def publish(options: Options, task: Task) -> None:
             code="no_partition",
             hint="mode: replace",
         )
-    tables = {step: Table(options.schema_, options.tables.get(step, step)) for step in task.inputs}
-    with _connected(options, task) as connection:
-        reaper.end_older_attempts(connection, task.key, task.attempt)
+    with _opened(options, task) as databases:
         failpoint("sink.connected")
-        ledger.prepare(connection)
-        for step, table in tables.items():
-            columns = postgres_types(task.input(step).schema, table)
-            need_key(columns, options.key, table)
-            ensure(connection, table, columns, evolve=options.columns == "evolve")
-            refuse_rounding(connection, table, task.input(step).schema)
-        host = _host(connection)
-        found = _commit(connection, options, task, tables)
+        in_doubt.prepare(databases, task)
+        for one in databases:
+            with told(one.name):
+                _have_tables(one, options, task)
+        found = _commit(databases, options, task)
+        hosts = {step: sessions.host(one.session) for one in databases for step in one.tables}
     for step, (load, what) in found.items():
-        _report(task, step, load, what, f"{host}.{load.table}")
+        _report(task, step, load, what, f"{hosts[step]}.{load.table}")
 
 
-def _commit(
-    connection: psycopg.Connection[Any], options: Options, task: Task, tables: dict[str, Table]
-) -> dict[str, tuple[Load, str]]:
+@contextmanager
+def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
+    """A session with each database; those of earlier attempts are ended."""
+    tables: dict[str, dict[str, Table]] = {}
+    for step in task.inputs:
+        table = Table(options.schema_, options.tables.get(step, step))
+        tables.setdefault(options.database(step), {})[step] = table
+    with ExitStack() as stack:
+        databases = []
+        for name in sorted(tables):  # everyone's order: two tasks do not wait for each other
+            with told(name):
+                session = sessions.connect(name, reaper.tag(task.key, task.attempt))
+                stack.enter_context(closing(session))
+                reaper.end_older_attempts(session, task.key, task.attempt)
+            databases.append(Database(name, session, tables[name], alone=len(tables) == 1))
+        yield databases
+
+
+def _have_tables(database: Database, options: Options, task: Task) -> None:
+    """Have the ledger, and the tables with the columns of the data."""
+    session = database.session
+    ledger.prepare(session)
+    for step, table in database.tables.items():
+        columns = postgres_types(task.input(step).schema, table)
+        need_key(columns, options.key, table)
+        ensure(session, table, columns, evolve=options.columns == "evolve")
+        refuse_rounding(session, table, task.input(step).schema)
+
+
+def _commit(databases: list[Database], options: Options, task: Task) -> dict[str, tuple[Load, str]]:
     """The one transaction: every table, and the ledger; what became of each."""
-    loads = {
-        step: ledger.load_of(table, options.mode, options.key, step, task)
-        for step, table in tables.items()
-    }
     found: dict[str, tuple[Load, str]] = {}
-    with connection.transaction():
-        for name, value in TIMEOUTS.items():
-            connection.execute("SELECT set_config(%s, %s, true)", [name, value])
-        reaper.lock(connection, list(loads.values()))
-        failpoint("sink.locked")
-        for step, load in loads.items():
-            what = ledger.verdict(connection, load)
-            if what == "apply":
-                _apply(connection, load, task.input(step), options, task)
-            elif what == "superseded":
-                _note_superseded(connection, load)
-            elif what == "unchanged":
-                ledger.renew(connection, load)
-            found[step] = (load, what)
-            failpoint("sink.loaded")
-        task.fence()
-        failpoint("sink.fenced")
+    for number, one in enumerate(databases):
+        with told(one.name), in_doubt.awake(databases[:number]):
+            found |= _load(one, options, task)
+    in_doubt.commit(databases, task)
     failpoint("sink.committed")
     return found
 
 
-def _apply(
-    connection: psycopg.Connection[Any], load: Load, dataset: Dataset, options: Options, task: Task
-) -> None:
+def _load(database: Database, options: Options, task: Task) -> dict[str, tuple[Load, str]]:
+    """Write a database's tables and its ledger, in a transaction that stays open."""
+    session = database.session
+    loads = {
+        step: ledger.load_of(table, options.mode, options.key, step, task)
+        for step, table in database.tables.items()
+    }
+    found: dict[str, tuple[Load, str]] = {}
+    session.execute("BEGIN")
+    for name, value in TIMEOUTS.items():
+        session.execute("SELECT set_config(%s, %s, true)", [name, value])
+    reaper.lock(database, list(loads.values()))
+    failpoint("sink.locked")
+    for step, load in loads.items():
+        what = ledger.verdict(session, load)
+        if what == "apply":
+            _apply(database, load, task.input(step), options, task)
+        elif what == "superseded":
+            _note_superseded(session, load)
+        elif what == "unchanged":
+            ledger.renew(session, load)
+        found[step] = (load, what)
+        failpoint("sink.loaded")
+    return found
+
+
+def _apply(database: Database, load: Load, dataset: Dataset, options: Options, task: Task) -> None:
     """Bring the rows into the table, in place of those that the load is responsible for."""
+    connection = database.session
     number = ledger.record(connection, load, "current")
     if load.mode == "replace":
         _delete_all(connection, load)
@@ -120,7 +149,7 @@ def _apply(
     reader = _cast(dataset.reader(), schema)
     texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
     if texts or load.mode == "upsert":
-        _copy_staged(connection, load, _as_texts(reader, texts), schema, number, options.key, task)
+        _copy_staged(database, load, _as_texts(reader, texts), schema, number, options.key, task)
     else:
         _copy(connection, load.table.identifier, reader, load, number, task)
 
@@ -137,7 +166,7 @@ def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
 
 
 def _copy_staged(
-    connection: psycopg.Connection[Any],
+    database: Database,
     load: Load,
     reader: pa.RecordBatchReader,
     schema: pa.Schema,
@@ -146,17 +175,8 @@ def _copy_staged(
     task: Task,
 ) -> None:
     """By way of a temporary table: for types that go as text, and for rows that meet others by a key."""
-    columns = {**postgres_types(schema, load.table), **OWN}
-    stage = sql.Identifier("ropewalk_stage")
-    defined = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(
-            sql.Identifier(name), sql.SQL("text" if kind == "numeric" else kind)
-        )
-        for name, kind in columns.items()
-    )
-    connection.execute(
-        sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(stage, defined)
-    )
+    connection, columns = database.session, {**postgres_types(schema, load.table), **OWN}
+    stage = _stage(database, columns)
     _copy(connection, stage, reader, load, number, task)
     if key:
         _check_key(connection, load, stage, key)
@@ -175,6 +195,19 @@ def _copy_staged(
         ).format(sql.Identifier(LOAD), load.requested)
     connection.execute(insert)
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
+
+
+def _stage(database: Database, columns: dict[str, str]) -> sql.Identifier:
+    """A table for the rows on their way; an ordinary one where the transaction may hold no temporary one."""
+    own = f"stage_{secrets.token_hex(8)}"
+    stage = sql.Identifier(own) if database.alone else sql.Identifier("ropewalk", own)
+    kind = sql.SQL("TEMPORARY" if database.alone else "UNLOGGED")
+    defined = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL("text" if of == "numeric" else of))
+        for name, of in columns.items()
+    )
+    database.session.execute(sql.SQL("CREATE {} TABLE {} ({})").format(kind, stage, defined))
+    return stage
 
 
 def _check_key(
@@ -316,73 +349,3 @@ def _report(task: Task, step: str, load: Load, what: str, target: str) -> None:
         "superseded": "left as it is: a later request has written it",
     }
     task.info(f"{load.table}: {told[what]}")
-
-
-@contextmanager
-def _connected(options: Options, task: Task) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose troubles are told without its secrets."""
-    name = options.connection
-    dsn = str(task.connection(name).secret("url")).replace(
-        "postgresql+psycopg://", "postgresql://", 1
-    )
-    tag = reaper.tag(task.key, task.attempt)
-    try:
-        with psycopg.connect(
-            dsn, autocommit=True, application_name=tag, connect_timeout=10, **KEEPALIVES
-        ) as connection:
-            yield connection
-    except pg.InsufficientPrivilege as error:
-        raise FatalError(
-            f"the role of {name!r} may not do this: {_said(error)}", code="permission",
-            hint="GRANT CREATE ON DATABASE, or let it own the schema",
-        ) from None  # fmt: skip
-    except (
-        pg.LockNotAvailable,
-        pg.DeadlockDetected,
-        pg.SerializationFailure,
-        pg.QueryCanceled,
-    ) as error:
-        raise RetryableError(
-            f"another transaction was in the way: {_said(error)}", code="locked"
-        ) from None
-    except pg.DiskFull as error:
-        raise RetryableError(
-            f"the database's disk is full: {_said(error)}", code="disk_full"
-        ) from None
-    except pg.ProgramLimitExceeded as error:
-        raise DataError(
-            f"a row is more than PostgreSQL can hold: {_said(error)}",
-            code="too_large",
-            hint="publish fewer columns, or shorter values",
-        ) from None
-    except (pg.DataError, pg.IntegrityError) as error:
-        column = error.diag.column_name
-        raise DataError(
-            f"the table refuses the rows: {_said(error)}", code="refused", field=column
-        ) from None
-    except psycopg.ProgrammingError as error:
-        if isinstance(error, pg.InvalidCatalogName | pg.SyntaxErrorOrAccessRuleViolation):
-            raise FatalError(
-                f"the database of {name!r} refuses: {_said(error)}", code="refused"
-            ) from None
-        raise ConfigError(
-            f"the connection {name!r} is no PostgreSQL DSN", code="connection"
-        ) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise RetryableError(
-            f"the database of {name!r} does not answer: {_said(error)}", code="database_away"
-        ) from None
-
-
-def _said(error: psycopg.Error) -> str:
-    """What the database says, in one line and without the address that a connection error has."""
-    text = error.diag.message_primary or str(error).splitlines()[0]
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    return f"{text}{detail}"[:500]
-
-
-def _host(connection: psycopg.Connection[Any]) -> str:
-    """The database as OpenLineage names it."""
-    info = connection.info
-    host = urlsplit(f"//{info.host}").hostname or info.host
-    return f"postgres://{host}:{info.port}/{info.dbname}"

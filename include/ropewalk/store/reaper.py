@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from ropewalk.store import ledger
+from ropewalk.store import in_doubt, ledger
+from ropewalk.store.in_doubt import Database
 from ropewalk.store.ledger import Load
 
 PATIENCE, WAITS = "5s", 6  # for another load's locks: so long, so many times
@@ -46,15 +47,16 @@ def end_older_attempts(connection: psycopg.Connection[Any], key: str, attempt: i
             _end(connection, pid)
 
 
-def lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
-    """Keep others from the loads' parts of their tables; a load in the way that is frozen is ended."""
+def lock(database: Database, loads: Iterable[Load]) -> None:
+    """Keep others from the loads' parts of their tables; what is in the way, and frozen or in doubt, is ended."""
     ordered = sorted(loads, key=lambda one: (str(one.table), one.scope))
-    seen: Seen = {}
+    connection, seen = database.session, Seen()
     for _ in range(WAITS - 1):
         try:
             _lock(connection, ordered)
         except pg.LockNotAvailable:
             seen = _end_frozen(connection, seen)
+            in_doubt.settle(database.name)
         else:
             return
     _lock(connection, ordered)

@@ -22,4 +22,5 @@ STAGE = Stage(
     run=run,
     preload=("ropewalk.kernel.no_pandas_yet", "pyarrow.compute", "ropewalk.store.postgres"),
     names="ropewalk.store.current:current",
+    mend="ropewalk.store.in_doubt:mend",
 )

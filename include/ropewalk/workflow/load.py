@@ -38,8 +38,12 @@ SAMPLES: dict[str, Scalar] = {
 PARTITION = ("start", "end", "name", "date", "month", "year")
 
 
-def load(path: Path | str) -> Workflow:
-    """The workflow in a file; WorkflowError with all that is wrong in it."""
+def load(path: Path | str, *, unasked: list[RopewalkError] | None = None) -> Workflow:
+    """The workflow in a file; WorkflowError with all that is wrong in it.
+
+    Where ``unasked`` is given, plugins ask outside whether they can do what they are to do there; what nobody answered
+    is added to it.
+    """
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
@@ -47,22 +51,23 @@ def load(path: Path | str) -> Workflow:
         raise WorkflowError(
             [ConfigError(f"the file cannot be read: {error}", file=str(file))]
         ) from None
-    return loads(text, file)
+    return loads(text, file, unasked=unasked)
 
 
-def loads(text: str, file: Path) -> Workflow:
+def loads(text: str, file: Path, *, unasked: list[RopewalkError] | None = None) -> Workflow:
     """The workflow in a text that stands in ``file``."""
     try:
         found = read(file.name, text)
     except ConfigError as error:
         raise WorkflowError([error]) from None
-    return _Loader(found, file).load()
+    return _Loader(found, file, unasked).load()
 
 
 class _Loader:
-    def __init__(self, text: Text, file: Path) -> None:
+    def __init__(self, text: Text, file: Path, unasked: list[RopewalkError] | None) -> None:
         self.text = text
         self.file = file
+        self.unasked = unasked
         self.problems: list[ConfigError] = []
         self.reads: dict[str, dict[str, Read]] = {}
 
@@ -73,6 +78,8 @@ class _Loader:
             self._edges(steps)
         if header and not self.problems:
             self._columns(header, steps)
+        if not self.problems and self.unasked is not None:
+            self._probe(steps, self.unasked)
         if self.problems or header is None:
             raise WorkflowError(
                 sorted(self.problems, key=lambda one: (one.line or 0, one.column or 0))
@@ -167,9 +174,23 @@ class _Loader:
         """Refuse every column that is known not to be there."""
         order = TopologicalSorter({step.name: step.needs for step in steps.values()}).static_order()
         values = _samples(header, self.file)
-        foretell((steps[name] for name in order), self.reads, values, self._wrong_column)
+        foretell((steps[name] for name in order), self.reads, values, self._wrong_option)
 
-    def _wrong_column(self, step: Step, key: str, error: ConfigError) -> None:
+    def _probe(self, steps: Mapping[str, Step], unasked: list[RopewalkError]) -> None:
+        """Have every plugin ask outside what it needs to know of it."""
+        for step in steps.values():
+            for key, use in self.reads[step.name].items():
+                try:
+                    use.plugin.probe(use.options, step.needs)
+                except ConfigError as error:
+                    if error.code == "unknown_connection":  # a stage's, and not this shell's
+                        unasked.append(error)
+                    else:
+                        self._wrong_option(step, key, error)
+                except RopewalkError as error:
+                    unasked.append(error)
+
+    def _wrong_option(self, step: Step, key: str, error: ConfigError) -> None:
         part, _, index = key.partition("/")
         word = step.stage if part == "do" else part
         path: Place = ("steps", step.name, word, int(index))

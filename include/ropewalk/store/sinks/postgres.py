@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -17,6 +18,10 @@ class Options(PluginOptions):
     """Where the tables are, and how they change."""
 
     connection: str = Field("results", description="the connection's name: a PostgreSQL DSN")
+    connections: dict[str, str] = Field(
+        default_factory=dict,
+        description="other databases for some steps, {step: connection}; all are written, or none is",
+    )
     schema_: str = Field("public", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     mode: Literal["append", "replace_partition", "upsert", "replace"] = "replace_partition"
     tables: dict[str, str] = Field(
@@ -34,6 +39,27 @@ class Options(PluginOptions):
         if (self.mode == "upsert") != bool(self.key):
             raise ValueError("mode upsert needs key, and no other mode has one")
         return self
+
+    def database(self, step: str) -> str:
+        """The connection that a step's rows go to."""
+        return self.connections.get(step, self.connection)
+
+
+def inputs(options: Options) -> list[str]:
+    """The steps that the options name."""
+    return list(dict.fromkeys([*options.tables, *options.connections]))
+
+
+def probe(options: Options, steps: Sequence[str]) -> None:
+    """ConfigError where the databases of these steps cannot be written together."""
+    own = [step for step in steps if step in options.connections]
+    named = {f"connections.{step}": options.connections[step] for step in own}
+    if len(own) < len(steps):
+        named = {"connection": options.connection, **named}
+    if len({*named.values()}) > 1:
+        from ropewalk.store.in_doubt import refuse_unable
+
+        refuse_unable(named)
 
 
 def write(options: Options, task: Task) -> None:

@@ -1,0 +1,115 @@
+"""Sessions with the databases of a sink's connections, whose troubles are told without their secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import errors as pg
+
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.kernel.settings import connection, connection_names
+
+SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
+CONNECT_SECONDS = 10
+# A server that has vanished without a word is given up after half a minute.
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def dsn(name: str) -> str:
+    """The DSN of a connection, as libpq reads it."""
+    url = str(connection(name).secret("url"))
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def names() -> list[str]:
+    """The connections of this stage that are PostgreSQL databases."""
+    return [one for one in sorted(connection_names()) if _scheme(one) in SCHEMES]
+
+
+def _scheme(name: str) -> str:
+    try:
+        return urlsplit(dsn(name)).scheme
+    except (ValueError, ConfigError):  # it is no connection at all: told where it is used
+        return ""
+
+
+def connect(name: str, tag: str) -> psycopg.Connection[Any]:
+    """A session with the database of a connection, named ``tag`` there."""
+    return psycopg.connect(
+        dsn(name),
+        autocommit=True,
+        application_name=tag,
+        connect_timeout=CONNECT_SECONDS,
+        **KEEPALIVES,
+    )
+
+
+def host(session: psycopg.Connection[Any]) -> str:
+    """The database as OpenLineage names it."""
+    info = session.info
+    address = urlsplit(f"//{info.host}").hostname or info.host
+    return f"postgres://{address}:{info.port}/{info.dbname}"
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Tells what goes wrong in the database of a connection in a sentence that says what to do."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as error:
+        raise FatalError(
+            f"the role of {name!r} may not do this: {_said(error)}", code="permission",
+            hint="GRANT CREATE ON DATABASE, or let it own the schema",
+        ) from None  # fmt: skip
+    except (
+        pg.LockNotAvailable,
+        pg.DeadlockDetected,
+        pg.SerializationFailure,
+        pg.QueryCanceled,
+    ) as error:
+        raise RetryableError(
+            f"another transaction was in the way: {_said(error)}", code="locked"
+        ) from None
+    except pg.DiskFull as error:
+        raise RetryableError(
+            f"the database's disk is full: {_said(error)}", code="disk_full"
+        ) from None
+    except pg.ProgramLimitExceeded as error:
+        raise DataError(
+            f"a row is more than PostgreSQL can hold: {_said(error)}",
+            code="too_large",
+            hint="publish fewer columns, or shorter values",
+        ) from None
+    except (pg.DataError, pg.IntegrityError) as error:
+        column = error.diag.column_name
+        raise DataError(
+            f"the table refuses the rows: {_said(error)}", code="refused", field=column
+        ) from None
+    except psycopg.ProgrammingError as error:
+        if isinstance(error, pg.InvalidCatalogName | pg.SyntaxErrorOrAccessRuleViolation):
+            raise FatalError(
+                f"the database of {name!r} refuses: {_said(error)}", code="refused"
+            ) from None
+        raise ConfigError(
+            f"the connection {name!r} is no PostgreSQL DSN", code="connection"
+        ) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise RetryableError(
+            f"the database of {name!r} does not answer: {_said(error)}", code="database_away"
+        ) from None
+
+
+def _said(error: psycopg.Error) -> str:
+    """What the database says, in one line and without the address that a connection error has."""
+    text = error.diag.message_primary or str(error).splitlines()[0]
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"{text}{detail}"[:500]
