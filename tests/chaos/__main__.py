@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from tests.chaos.schedules import Tally, run
-from tests.chaos.world import World, world
+from tests.chaos.schedules import Tally, run_all
 
-STAGES = {"collect": 2, "store": 2}
+WORLDS = 4  # a schedule waits more than it works: for leases, and for what was stopped
 BUCKETS = 6  # one of so many schedules has its datasets in a bucket
 
 
@@ -26,36 +26,31 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="end after so long, and say how many were done"
     )
+    parser.add_argument(
+        "--worlds", type=int, default=WORLDS, help="how many installations at once, one by a bucket"
+    )
     chosen = parser.parse_args()
     begun = time.monotonic()
-    seeds = range(chosen.seed, chosen.seed + chosen.n)
     total = Tally()
-    for bucket in (True, False):
-        mine = [seed for seed in seeds if (seed % BUCKETS == 0) == bucket]
-        until = begun + 60 * chosen.minutes * (0.2 if bucket else 1)
-        if mine:
-            with tempfile.TemporaryDirectory(prefix="ropewalk-chaos-") as home:
-                Path(home).chmod(0o711)
-                with world(Path(home), bucket=bucket, stages=STAGES) as made:
-                    total.add(_run_all(made, mine, until))
+    parts = _parts(range(chosen.seed, chosen.seed + chosen.n), chosen.worlds)
+    with ProcessPoolExecutor(chosen.worlds, mp_context=get_context("spawn")) as pool:
+        asked = [
+            pool.submit(run_all, seeds, time.time() + 60 * chosen.minutes, bucket=bucket)
+            for seeds, bucket in parts
+        ]
+        for one in asked:
+            total.add(one.result())
     sys.stdout.write(told(total, time.monotonic() - begun) + "\n")
     sys.exit(1 if total.wrong else 0)
 
 
-def _run_all(made: World, seeds: list[int], until: float) -> Tally:
-    total = Tally()
-    for seed in seeds:
-        if time.monotonic() > until:
-            break
-        begun = time.monotonic()
-        found = run(made, seed)
-        total.add(found)
-        faults = ", ".join(f"{kind} at {point}" for kind, point in found.faults)
-        sys.stderr.write(f"seed {seed}: {time.monotonic() - begun:.1f} s; {faults or 'no fault'}\n")
-        for wrong in found.wrong:
-            sys.stderr.write(f"  WRONG {wrong}\n")
-        sys.stderr.flush()
-    return total
+def _parts(seeds: Iterable[int], worlds: int) -> list[tuple[list[int], bool]]:
+    """Which seeds a world does, and whether its datasets are in a bucket."""
+    bucket = [seed for seed in seeds if seed % BUCKETS == 0]
+    rest = [seed for seed in seeds if seed % BUCKETS]
+    folders = [rest[number :: max(1, worlds - 1)] for number in range(max(1, worlds - 1))]
+    parts = [(bucket, True), *((mine, False) for mine in folders)]
+    return [(mine, in_bucket) for mine, in_bucket in parts if mine]
 
 
 def told(total: Tally, seconds: float) -> str:

@@ -35,6 +35,7 @@ def _one(file: str, text: str, instead: str, test: str, only: str = "") -> Mutan
 
 
 SINK = "tests/store/sinks/test_postgres.py"
+GARBAGE = "tests/kernel/test_garbage.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
     "fence and ledger": Mutant(
@@ -94,6 +95,17 @@ MUTANTS = {
         IN_DOUBT,
         "cannot_be_committed",
     ),
+    "collector's tombstone": _one(
+        "kernel/garbage.py", "            self._mark(key)\n", "            self._bury(key, ages)\n", GARBAGE, "marked"
+    ),
+    "collector's verdict": _one(
+        "kernel/garbage.py", 'if self.dry_run or self.store.objects.create(f"{folder(key)}/{VERDICT}", GONE):', "if True:",
+        GARBAGE, "at_once",
+    ),
+    "collector's seat before it removes": _one(
+        "kernel/garbage.py", "seat = self.store.objects.seat(name)", 'seat = ""', GARBAGE, "commit_any_more"
+    ),
+    "what the collector holds": _one("kernel/garbage.py", "if key in self.held:", OFF, GARBAGE, "retention_hold"),
     "one reader of a watermark": Mutant(
         (
             ("kernel/ledger.py", "AND NOT (cursor AND EXISTS (", "AND NOT (false AND EXISTS ("),

@@ -7,19 +7,22 @@ import itertools
 import os
 import random
 import signal
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import methodcaller
+from pathlib import Path
 
 import psycopg
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 
 from tests.chaos.loads import MODES, Load, Reader, Sums, expected, read, sums
-from tests.chaos.world import LEASE, World, gone
+from tests.chaos.world import LEASE, World, gone, world
 
 POINTS = (
     "task.begun", "part.written", "part.added", "sink.connected", "sink.locked", "sink.deleted", "sink.copying",
@@ -27,6 +30,7 @@ POINTS = (
     "task.done",
 )  # fmt: skip
 POINTS_APART = ("sink.prepared", "sink.decided")  # where the tables are in two databases
+STAGES = {"collect": 2, "store": 2}
 SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment
 WAIT = (
     4.0 * LEASE
@@ -66,6 +70,30 @@ def run(world: World, seed: int) -> Tally:
     return tally
 
 
+def run_all(seeds: list[int], until: float, *, bucket: bool) -> Tally:
+    """Do schedules in a world of their own, until so late."""
+    with tempfile.TemporaryDirectory(prefix="ropewalk-chaos-") as home:
+        Path(home).chmod(0o711)
+        with world(Path(home), bucket=bucket, stages=STAGES) as made:
+            return _in_one_world(made, seeds, until)
+
+
+def _in_one_world(made: World, seeds: list[int], until: float) -> Tally:
+    total = Tally()
+    for seed in seeds:
+        if time.time() > until:
+            break
+        begun = time.monotonic()
+        found = run(made, seed)
+        total.add(found)
+        faults = ", ".join(f"{kind} at {point}" for kind, point in found.faults)
+        sys.stderr.write(f"seed {seed}: {time.monotonic() - begun:.1f} s; {faults or 'no fault'}\n")
+        for wrong in found.wrong:
+            sys.stderr.write(f"  WRONG {wrong}\n")
+        sys.stderr.flush()
+    return total
+
+
 class Schedule:
     """The loads and the faults of one seed."""
 
@@ -102,9 +130,9 @@ class Schedule:
         ):
             asked = [pool.submit(self._do, load) for load in self.loads]
             for point, kind in self.plan:
-                if all(one.done() for one in asked):
+                if self._done(asked):
                     break
-                self._fault(point, kind)
+                self._fault(point, kind, asked)
             self.world.arm("")
             self.world.wake()
             reports = [one.result() for one in asked]
@@ -143,14 +171,18 @@ class Schedule:
             run=RunInfo(id=f"run-{load.requested}", requested=load.requested),
         )
 
-    def _fault(self, point: str, kind: str) -> None:
+    @staticmethod
+    def _done(asked: Iterable[Future[Report]]) -> bool:
+        return all(one.done() for one in asked)
+
+    def _fault(self, point: str, kind: str, asked: list[Future[Report]]) -> None:
         """Wait until the point is reached, and do what the kind says; a fault that met nobody does not count."""
         if point == SOMEWHERE:
             time.sleep(self.dice.uniform(0, 0.5))
             child = self.world.some_child()
         else:
             self.world.arm(f"{point}:stop")
-            child = self.world.hit(WAIT)
+            child = self.world.hit(WAIT, unless=lambda: self._done(asked))
             self.world.arm("")
         if child is None or gone(child):
             return
@@ -170,7 +202,9 @@ class Schedule:
             manifest = self.world.datasets.manifest(task_key(request))
             if manifest is None:
                 wrong.append(f"there is no manifest of {request.step}")
-        return [*wrong, *self.world.leftovers()]
+        wrong += [*self.world.leftovers(), *self.world.collect_garbage()]
+        self.world.forget()
+        return wrong
 
 
 def _kill_child(_: Schedule, child: int) -> None:
@@ -180,7 +214,7 @@ def _kill_child(_: Schedule, child: int) -> None:
 def _kill_stage(schedule: Schedule, child: int) -> None:
     replica = schedule.world.replica(child)
     replica.stop(signal.SIGKILL)
-    replica.start()
+    replica.launch()  # the other replica goes on meanwhile
 
 
 def _freeze(schedule: Schedule, child: int) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psycopg
@@ -23,6 +24,7 @@ from ropewalk.contracts.errors import RetryableError, error_of
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import DatasetRef, Report, TaskRequest, TaskStatus
 from ropewalk.kernel.datasets import DatasetStore
+from ropewalk.kernel.manifests import MANIFEST
 from ropewalk.kernel.perform import open_store
 from ropewalk.kernel.settings import Settings
 from ropewalk.local.databases import LOGINS, Databases
@@ -39,6 +41,7 @@ SETTINGS = {
 }  # a server that is killed forgets nothing; the machine does not fall
 REPLICAS = {"store": 2}
 APART = "warehouse"  # a database for one of two tables, and the name of its connection
+Answer = TypeVar("Answer")
 Row = tuple[int, str, int]  # number, day, version
 
 
@@ -178,10 +181,12 @@ class World:
         self.hits.write_bytes(b"")
         draft.rename(self.point)
 
-    def hit(self, seconds: float = PATIENCE) -> int | None:
-        """The process that has reached the armed point; None where none does in so many seconds."""
+    def hit(
+        self, seconds: float = PATIENCE, *, unless: Callable[[], bool] = lambda: False
+    ) -> int | None:
+        """The process that has reached the armed point; None where none does in so many seconds, or nothing is to."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not unless():
             words = self.hits.read_text(encoding="ascii").split() if self.hits.exists() else []
             if len(words) >= 2:
                 return int(words[1])
@@ -219,7 +224,7 @@ class World:
         draft.commit(report, before=lambda: None)
         return outputs["data"]
 
-    def ask(self, stage: str, question: Callable[[StageService], TaskStatus]) -> TaskStatus:
+    def ask(self, stage: str, question: Callable[[StageService], Answer]) -> Answer:
         """Ask the replicas of a stage in turn until one answers."""
         deadline = time.monotonic() + PATIENCE
         for service in itertools.cycle(self.services[stage]):
@@ -253,6 +258,42 @@ class World:
                     request.stage, lambda service: service.read(task_key(request), wait=0.5)
                 )
         return status.report
+
+    def collect_garbage(self) -> list[str]:
+        """Have every stage collect; what lies in the store then that no manifest names, or in a scratch folder."""
+        for stage in self.services:
+            self.ask(stage, StageService.collect_garbage)
+        return [*self._strays(), *self._scratch()]
+
+    def _strays(self) -> list[str]:
+        store, found = self.datasets, []
+        for path, _ in store.objects.ages("tasks"):
+            key, name = path.split("/")[-2:]
+            manifest = store.manifest(key)
+            entries = manifest.outputs.values() if manifest else ()
+            named = {MANIFEST, *(part.name for entry in entries for part in entry.parts)}
+            if name not in named and not self._is_seat(store, path):
+                found.append(f"nothing names {path}")
+        return found
+
+    def _is_seat(self, store: DatasetStore, path: str) -> bool:
+        """A manifest's place that was taken by who made none is no file half-written."""
+        return path.endswith(f"/{MANIFEST}") and not store.objects.exists(path)
+
+    def _scratch(self) -> list[str]:
+        """The folders of attempts, of which none runs any more; that of one just killed goes in a moment."""
+        deadline = time.monotonic() + 20
+        while found := [str(one) for one in self.home.glob("disk/scratch/*/*/*-[0-9]*")]:
+            if time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
+        return []
+
+    def forget(self) -> None:
+        """Empty the dataset store: what comes next has other tasks."""
+        objects = self.datasets.objects
+        for path, _ in list(objects.ages("tasks")):
+            objects.delete(path)
 
     def leftovers(self) -> list[str]:
         """What a world at rest must not have: a session of a load, or a transaction in doubt."""
@@ -364,6 +405,7 @@ def _replicas(made: World, stage: str, number: int) -> list[StageService]:
     env = {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'include'}",
         "ROPEWALK_LEASE_SECONDS": str(LEASE),
+        "ROPEWALK_GRACE_SECONDS": "0",  # the collector is told when to come: nothing runs then
         "ROPEWALK_FAILPOINT": f"@{made.point}",
         "ROPEWALK_FAILPOINT_HITS": str(made.hits),
         "ROPEWALK_CONNECTION_RESULTS": proxied(made.databases.stage("store")),

@@ -19,7 +19,7 @@ import httpx
 
 from ropewalk.contracts.errors import Problem, RetryableError, error_of
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import LogLine, Report, State, TaskRequest, TaskStatus
+from ropewalk.contracts.models import Garbage, LogLine, Report, State, TaskRequest, TaskStatus
 
 PATIENCE = 60.0  # seconds
 
@@ -71,14 +71,18 @@ class StageService:
 
     def start(self) -> StageService:
         """Start it, and return when it is ready for work."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         module = self.stage if "." in self.stage else f"ropewalk.{self.stage}"
         log = (self.home / f"{self.stage}.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", module], env=self._environment(), stdout=log, stderr=log
         )
         log.close()
-        self.wait_ready()
-        return self
 
     def wait_ready(self) -> None:
         """Return when it is ready; RetryableError with its log where it has ended."""
@@ -124,6 +128,11 @@ class StageService:
         with self.client as client:
             answer = client.delete(f"/v1/tasks/{key}", params={"asker": asker})
         return TaskStatus.model_validate(_body(answer))
+
+    def collect_garbage(self) -> Garbage:
+        """Have it collect its garbage."""
+        with self.client as client:
+            return Garbage.model_validate(_body(client.post("/v1/garbage", timeout=self.patience)))
 
     def lines(self, key: str) -> list[LogLine]:
         """A task's log."""
