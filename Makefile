@@ -88,7 +88,7 @@ test-compose: install ## bring the containers up in a project of its own, distur
 
 .PHONY: chaos
 chaos: install ## break a real installation in N ways drawn from SEED, and look whether a row is lost or doubled
-	$(BIN)/python -m tests.chaos --n $(or $(N),1000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.chaos --n $(or $(N),1000) --seed $(or $(SEED),1) $(ARGS)
 
 .PHONY: mutants
 mutants: install ## switch every guard of exactly-once off in turn: a test must notice

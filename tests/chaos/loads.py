@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psycopg
+import pyarrow.parquet as pq
 from ropewalk.contracts.models import DatasetRef, RunInfo, TaskRequest, Use
+from ropewalk.kernel.roots import root
 from ropewalk.testing.sinks import day
 
-from tests.chaos.world import APART, Row
+from tests.chaos.world import APART, LAKE, Row
 
 MODES = ("append", "replace_partition", "upsert", "replace")
+FILE_MODES = ("append", "replace_partition", "replace")
 TABLES = ("one", "two")  # each load publishes two tables, which are seen together or not at all
 Sums = frozenset[tuple[str, int, int, int]]
 Table = frozenset[tuple[Row, int]]  # the rows and how often each is there
@@ -23,7 +27,10 @@ Table = frozenset[tuple[Row, int]]  # the rows and how often each is there
 
 @dataclass(frozen=True)
 class Load:
-    """One request: rows of a day, of a version, into both tables of a schema; ``apart`` in two databases."""
+    """One request: rows of a day, of a version, into both tables of a schema; ``apart`` in two databases.
+
+    ``sink`` is ``postgres`` or ``files``: then a table is a folder.
+    """
 
     schema: str
     mode: str
@@ -32,6 +39,7 @@ class Load:
     requested: int
     rows: int = 40
     apart: bool = False
+    sink: str = "postgres"
 
     @property
     def source(self) -> list[Row]:
@@ -42,23 +50,23 @@ class Load:
 
     def request(self, ref: DatasetRef) -> TaskRequest:
         """The request for the store stage, of a dataset with the rows."""
-        options: dict[str, Any] = {"schema": self.schema, "mode": self.mode}
-        options |= {"connections": {"two": APART}} if self.apart else {}
         return TaskRequest(
             workflow=self.schema,
             step="publish",
             stage="store",
-            do=[
-                Use(
-                    plugin="postgres",
-                    options=options | ({"key": ["n"]} if self.mode == "upsert" else {}),
-                )
-            ],
+            do=[Use(plugin=self.sink, options=self._options())],
             partition=day(self.day),
             inputs=dict.fromkeys(TABLES, ref),
             generation=f"run-{self.requested}:{self.requested}",
             run=RunInfo(id=f"run-{self.requested}", requested=self.requested),
         )
+
+    def _options(self) -> dict[str, Any]:
+        if self.sink == "files":
+            return {"path": f"{LAKE}://{self.schema}", "mode": self.mode}
+        options: dict[str, Any] = {"schema": self.schema, "mode": self.mode}
+        options |= {"connections": {"two": APART}} if self.apart else {}
+        return options | ({"key": ["n"]} if self.mode == "upsert" else {})
 
 
 def expected(loads: Iterable[Load]) -> Table:
@@ -101,6 +109,24 @@ def _by_database(places: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 def _union(query: str, names: Iterable[str]) -> bytes:
     return " UNION ALL ".join(query.format(name=name) for name in names).encode()
+
+
+def read_files(schema: str) -> tuple[Table, ...]:
+    """Both folders as a glob finds them."""
+    return tuple(_read_folder(f"{schema}/{name}") for name in TABLES)
+
+
+def _read_folder(path: str) -> Table:
+    lake = root(LAKE)
+    names = [lake.path(name) for name in lake.find(f"{path}/*.parquet")]
+    found = pq.read_table(names, filesystem=lake.filesystem).to_pydict() if names else {"n": ()}
+    return counted(zip(found["n"], found.get("day", ()), found.get("v", ()), strict=True))
+
+
+def other_files(schema: str) -> list[str]:
+    """What lies beside the files and the records of a schema's folders: nothing, but while something is written."""
+    fits = re.compile(rf"{schema}/[^/.]+/(_ropewalk/[^/.][^/]*\.json|[^/.][^/]*\.parquet)")
+    return [name for name in root(LAKE).find(f"{schema}/**/*") if not fits.fullmatch(name)]
 
 
 def sums(table: Table) -> Sums:
@@ -161,3 +187,15 @@ class Reader:
         self.seen += 1
         if len(set(tables)) > 1 or tables[0] not in self.allowed:
             self.wrong.append(str([sorted(one) for one in tables]))
+
+
+@dataclass
+class FileReader(Reader):
+    """Reads a schema's folders all the while; each by itself, since folders do not change together."""
+
+    def _read_on(self) -> None:
+        while not self._stop.wait(0.02):
+            for table in read_files(self.schema):
+                self.seen += 1
+                if sums(table) not in self.allowed:
+                    self.wrong.append(str(sorted(sums(table))))

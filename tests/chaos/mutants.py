@@ -99,7 +99,9 @@ MUTANTS = {
         "kernel/garbage.py", "            self._mark(key)\n", "            self._bury(key, ages)\n", GARBAGE, "marked"
     ),
     "collector's verdict": _one(
-        "kernel/garbage.py", 'if self.dry_run or self.store.objects.create(f"{folder(key)}/{VERDICT}", GONE):', "if True:",
+        "kernel/garbage.py",
+        'if self.dry_run or self.store.objects.create(f"{folder(key)}/{VERDICT}", GONE)',
+        "if True",
         GARBAGE, "at_once",
     ),
     "collector's seat before it removes": _one(

@@ -6,12 +6,25 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from operator import methodcaller
+from typing import Any
 
 import pytest
 from ropewalk.contracts.keys import task_key
 
-from tests.chaos.loads import MODES, Load, Reader, expected, read, sums
+from tests.chaos.loads import (
+    FILE_MODES,
+    MODES,
+    FileReader,
+    Load,
+    Reader,
+    expected,
+    other_files,
+    read,
+    read_files,
+    sums,
+)
 from tests.chaos.world import PATIENCE, World, gone, world
 
 # Reached in the child that loads; the order is that of the load.
@@ -20,6 +33,7 @@ POINTS = (
     "sink.committed", "manifest.fenced", "manifest.written", "manifest.created", "task.done",
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
+FILE_POINTS = ("files.made", "files.fenced", "files.moved", "files.taken", "files.recorded")
 POINTS_APART = ("sink.prepared", "sink.fenced", "sink.decided")
 SERVICE_POINTS = ("submit.asked", "submit.entered", "task.claimed", "task.ending")
 
@@ -31,26 +45,36 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def run(chaos: World, mode: str, point: str, how: str, *, apart: bool = False) -> None:
+def run(chaos: World, mode: str, point: str, how: str, **more: Any) -> None:
     """Load a second version of a day over the first and die once at a point: all must be as if nothing had been."""
-    schema = f"{mode}_{point}_{how}{'_apart' * apart}".replace(".", "_")
-    base = [Load(schema, mode, 1, 1, 1, apart=apart), Load(schema, mode, 2, 1, 2, apart=apart)]
-    last = Load(schema, mode, 1, 2, 3, apart=apart)
-    places = chaos.places(apart=apart)
+    schema = "_".join((mode, point, how, *more)).replace(".", "_")
+    base = [Load(schema, mode, 1, 1, 1, **more), Load(schema, mode, 2, 1, 2, **more)]
+    last = Load(schema, mode, 1, 2, 3, **more)
+    places = chaos.places(apart=last.apart)
+    files = last.sink == "files"
+    os.environ.update(chaos.env)  # what is published is read here as there
     chaos.arm("")
     for load in base:
         chaos.drive(load.request(chaos.dataset(load.source)))
     allowed = {sums(expected(base)), sums(expected([*base, last]))}
     request = last.request(chaos.dataset(last.source))
-    with Reader(places, schema, allowed) as reader:
+    looks = Reader(places, schema, allowed) if not files else FileReader({}, schema, allowed)
+    # Of several files one takes its place after the other; of a bucket's, one is read by several requests.
+    mixed = files and (mode == "replace" or "s3" in chaos.proxies)
+    with nullcontext(looks) if mixed else looks as reader:
         chaos.arm(f"{point}:{'stop' if how == 'freeze' else how}")
         if how == "freeze":
             freeze(chaos, request)
         report = chaos.drive(request)
     assert chaos.hit(0.1) is not None, f"nothing has reached {point}"
     assert reader.wrong == []
-    assert reader.seen > 0
-    assert set(read(places, schema)) == {expected([*base, last])}
+    assert reader.seen > 0 or mixed
+    found = read_files(schema) if files else read(places, schema)
+    assert set(found) == {expected([*base, last])}
+    if (
+        files and how != "freeze"
+    ):  # what wakes up and is ended leaves its folder aside to the next load
+        assert other_files(schema) == []
     assert chaos.drive(request) == report, "the report of a task that is done does not change"
     manifest = chaos.datasets.manifest(task_key(request))
     assert manifest is not None
@@ -121,6 +145,40 @@ def test_a_child_that_is_killed_between_two_databases(chaos: World, point: str, 
 def test_an_error_and_a_freeze_between_two_databases(chaos: World, point: str, how: str) -> None:
     run(chaos, "append", point, how, apart=True)
     assert chaos.leftovers() == []
+
+
+@pytest.mark.parametrize("mode", FILE_MODES)
+@pytest.mark.parametrize("point", [*FILE_POINTS, *POINTS[-4:]])
+def test_a_child_that_is_killed_while_it_publishes_files(
+    chaos: World, point: str, mode: str
+) -> None:
+    """Each folder has the files of a clean pass, and nothing else."""
+    run(chaos, mode, point, "kill", sink="files")
+
+
+@pytest.mark.parametrize(
+    ("point", "how"), [(p, h) for p in FILE_POINTS for h in ("raise", "freeze")]
+)
+def test_an_error_and_a_freeze_while_files_are_published(
+    chaos: World, point: str, how: str
+) -> None:
+    run(chaos, "replace_partition", point, how, sink="files")
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world whose datasets and files are in an S3 server."""
+    with world(tmp_path_factory.mktemp("bucket"), bucket=True) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("point", "mode"), list(zip(FILE_POINTS, FILE_MODES + FILE_MODES[1:], strict=True))
+)
+def test_a_child_that_is_killed_while_it_publishes_to_a_bucket(
+    bucket: World, point: str, mode: str
+) -> None:
+    run(bucket, mode, point, "kill", sink="files")
 
 
 def test_a_stage_that_starts_finishes_what_nobody_asks_for_any_more(chaos: World) -> None:

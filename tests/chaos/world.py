@@ -40,7 +40,9 @@ SETTINGS = {
     "synchronous_commit": "on"
 }  # a server that is killed forgets nothing; the machine does not fall
 REPLICAS = {"store": 2}
+LAKE = "lake"  # the root of the files that are published: a folder, or in a bucket
 APART = "warehouse"  # a database for one of two tables, and the name of its connection
+ROOT_OF_LAKE = f"ROPEWALK_ROOT_{LAKE.upper()}"
 Answer = TypeVar("Answer")
 Row = tuple[int, str, int]  # number, day, version
 
@@ -353,8 +355,11 @@ def world(
         made = World(home, server, databases, (disk / "store").as_uri())
         made.disk = stops.enter_context(_small_disk(disk))
         made.proxies["postgres"] = Proxy(server.cluster.port)
+        made.env = {ROOT_OF_LAKE: str(home / LAKE)}
+        (home / LAKE).mkdir()
         if bucket:
             stops.enter_context(_bucket(made))
+        os.environ.update(made.env)
         for proxy in made.proxies.values():
             stops.callback(proxy.close)
         made.services = {stage: _replicas(made, stage, number) for stage, number in stages.items()}
@@ -391,8 +396,8 @@ def _bucket(made: World) -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY": PASSWORD,
             "AWS_DEFAULT_REGION": "us-east-1",
             "ROPEWALK_S3_ENDPOINT": f"http://127.0.0.1:{made.proxies['s3'].port}",
+            ROOT_OF_LAKE: f"s3://ready/lake?endpoint=http://127.0.0.1:{made.proxies['s3'].port}",
         }
-        os.environ.update(made.env)
         yield
 
 

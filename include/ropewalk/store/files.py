@@ -133,6 +133,7 @@ def _write(folder: Folder, step: str, options: Options, task: Task) -> str:
     try:
         folder.root.filesystem.create_dir(folder.at(aside), recursive=True)
         names = {} if same else _make(folder, aside, dataset, options)
+        failpoint("files.made")
         files = before.files if same and before is not None else sorted(names.values())
         done = _swap(folder, aside, made.model_copy(update={"files": files}), names, task)
     finally:
