@@ -90,6 +90,10 @@ test-compose: install ## bring the containers up in a project of its own, distur
 chaos: install ## break a real installation in N ways drawn from SEED, and look whether a row is lost or doubled
 	$(BIN)/python -m tests.chaos --n $(or $(N),1000) --seed $(or $(SEED),1) $(ARGS)
 
+.PHONY: same
+same: install ## do DAYS of flights_daily in batches and one by one, without Airflow, and compare every row
+	$(BIN)/python -m bench.same --days $(or $(DAYS),365)
+
 .PHONY: mutants
 mutants: install ## switch every guard of exactly-once off in turn: a test must notice
 	$(BIN)/python -m tests.chaos.mutants

@@ -186,8 +186,11 @@ class Schedule:
             self.world.arm("")
         if child is None or gone(child):
             return
-        FAULTS[kind](self, child)
-        self.tally.faults[kind, point] += 1
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # it went by itself meanwhile: there was no fault
+            FAULTS[kind](self, child)
+            self.tally.faults[kind, point] += 1
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGCONT)
 

@@ -196,10 +196,12 @@ class World:
         return None
 
     def replica(self, child: int) -> StageService:
-        """The replica whose task a process does, or that it is."""
+        """The replica whose task a process does, or that it is; ProcessLookupError where that has died."""
         known = {service.process.pid: service for service in self.all_services() if service.process}
         pid = child
         while pid not in known:
+            if pid <= 1:
+                raise ProcessLookupError(f"process {child} is of no replica")
             pid = parent(pid)
         return known[pid]
 
@@ -315,8 +317,12 @@ def _must_be_retryable(status: TaskStatus) -> None:
 
 
 def parent(pid: int) -> int:
-    """The parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+    """The parent of a process; ProcessLookupError where it has gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise ProcessLookupError(f"process {pid} has gone") from None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def descendants(pid: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ropewalk.contracts.errors import FatalError
 from ropewalk.kernel.stage import Stage
 
 if TYPE_CHECKING:
@@ -11,9 +12,18 @@ if TYPE_CHECKING:
 
 
 def run(task: Task) -> None:
-    """Have the sink write all inputs."""
+    """Have the sink write all inputs; FatalError where it has not accounted for each of their rows."""
     sink, options = task.use("sink")
     sink.function(options, task)
+    told = {step: [one.rows for one in task.targets if one.step == step] for step in task.inputs}
+    for step, dataset in task.inputs.items():
+        if not told[step] or any(rows != dataset.rows for rows in told[step]):
+            written = " and ".join(map(str, told[step])) or "none"
+            raise FatalError(
+                f"{dataset.rows} rows of {step} came in, and the sink has published {written}",
+                code="unbalanced",
+                hint="the plugin does not account for its rows",
+            )
 
 
 STAGE = Stage(
