@@ -11,7 +11,7 @@ PATHS := include plugins dags containers tests bench
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: ## set up .venv with the locked packages
@@ -89,6 +89,10 @@ test-compose: install ## bring the containers up in a project of its own, distur
 .PHONY: chaos
 chaos: install ## break a real installation in N ways drawn from SEED, and look whether a row is lost or doubled
 	$(BIN)/python -m tests.chaos --n $(or $(N),1000) --seed $(or $(SEED),1) $(ARGS)
+
+.PHONY: chaos-airflow
+chaos-airflow: install ## do RUNS whole runs under Airflow while its tasks and the stages are killed, drawn from SEED
+	$(BIN)/python -m tests.chaos.airflow --runs $(or $(RUNS),25) --seed $(or $(SEED),1)
 
 .PHONY: same
 same: install ## do DAYS of flights_daily in batches and one by one, without Airflow, and compare every row
