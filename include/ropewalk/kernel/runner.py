@@ -54,8 +54,8 @@ class Runner:
         await self.insist(self._requeue)
         try:
             while True:
+                self.wake.clear()  # before the look: what comes during it is looked for again
                 await self.insist(self._fill)
-                self.wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), self.settings.lease_seconds / 3)
         finally:

@@ -12,4 +12,4 @@ def run(task: Task) -> None:
     found.function(options, task)
 
 
-STAGE = Stage("collect", kinds=("example",), run=run)
+STAGE = Stage("collect", kinds=("example",), run=run, preload=("ropewalk.kernel.no_pandas_yet",))
