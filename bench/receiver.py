@@ -34,8 +34,7 @@ def from_flight(what: str, settings: Settings) -> pa.Table:
     from ropewalk.kernel.flight import fetch
 
     ref = DatasetRef.model_validate_json(what).model_copy(update={"flight": settings.flight_url})
-    token = settings.token.get_secret_value() if settings.token else ""
-    dataset = fetch(ref, settings.scratch_dir, token)
+    dataset = fetch(ref, settings.scratch_dir)
     table = dataset.table()
     for path in dataset.files:
         path.unlink()

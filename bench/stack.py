@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.postgres import Cluster, throwaway
 from ropewalk.testing.services import StageService, free_port, running
@@ -70,10 +71,9 @@ def stack(folder: Path, names: Iterable[str] = STAGES, *, demo: bool = False) ->
         env = {"ROPEWALK_CONNECTION_RESULTS": databases.stage("store")}
         sources = stops.enter_context(_demo(folder / "data", databases)) if demo else None
         env |= _leading_to(sources) if sources else {}
-        token = secrets.token_hex(16)
+        key = new_signing_key()
         services = [
-            StageService(name, databases.stage(name), folder, env=env, token=token)
-            for name in names
+            StageService(name, databases.stage(name), folder, env=env, key=key) for name in names
         ]
         started = stops.enter_context(running(*services))
         yield Stack(

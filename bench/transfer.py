@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from ropewalk.contracts.tokens import DATASETS, dataset_scope, mint, new_signing_key, public_key
+
 from bench.clock import alternate
 from bench.data import sample
 from bench.options import Options
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 TITLE = "(b) a table of ten columns from stage to stage"
 TARGET = 50
+KEY = new_signing_key()
 
 
 def run(options: Options) -> Iterator[Figure]:
@@ -38,7 +41,7 @@ def run(options: Options) -> Iterator[Figure]:
     with _receiver() as receive, _json_server(table) as url, _flight_server(options) as (store, at):
         rivals = {
             "store": lambda: receive("store", written(store, table), at, table),
-            "flight": lambda: receive("flight", written(store, table), at, table),
+            "flight": lambda: receive("flight", ticketed(written(store, table)), at, table),
             "json": lambda: receive("json", url, at, table),
         }
         taken = alternate(options.console, rivals, options.rounds)
@@ -63,6 +66,12 @@ def written(store: DatasetStore, table: pa.Table) -> str:
     draft.commit(report, before=lambda: None)
     ref: DatasetRef = outputs["data"]
     return ref.model_dump_json()
+
+
+def ticketed(ref: str) -> str:
+    """The reference with the right to fetch what it names."""
+    found = json.loads(ref)
+    return json.dumps({**found, "ticket": mint(KEY, DATASETS, dataset_scope(found["id"]))})
 
 
 @contextmanager
@@ -97,7 +106,6 @@ def _receiver() -> Iterator[Any]:
 @contextmanager
 def _flight_server(options: Options) -> Iterator[tuple[DatasetStore, Settings]]:
     """The store, with a stage's Flight server over it, and the settings that lead to both."""
-    from pydantic import SecretStr
     from ropewalk.kernel.flight import Server
     from ropewalk.kernel.perform import open_store
     from ropewalk.kernel.settings import Settings
@@ -105,7 +113,7 @@ def _flight_server(options: Options) -> Iterator[tuple[DatasetStore, Settings]]:
     settings = Settings(
         store_url=(options.folder / "store").as_uri(),
         scratch_dir=options.folder / "scratch",
-        token=SecretStr(secrets.token_hex(16)),
+        public_keys=public_key(KEY),
     )
     with Server("grpc://127.0.0.1:0", settings) as server:
         at = settings.model_copy(update={"flight_url": f"grpc://127.0.0.1:{server.port}"})
@@ -140,10 +148,8 @@ def _json_server(table: pa.Table) -> Iterator[str]:
 
 
 def _plain(settings: Settings) -> dict[str, str]:
-    token = settings.token.get_secret_value() if settings.token else ""
     return {
         "store_url": settings.store_url,
         "scratch_dir": str(settings.scratch_dir),
-        "token": token,
         "flight_url": settings.flight_url or "",
     }

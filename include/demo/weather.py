@@ -49,7 +49,12 @@ class Service:
 
 def application(service: Service) -> FastAPI:
     """The API of a service."""
-    app = FastAPI(title="Weather at New York's airports, 2013")
+    app = FastAPI(
+        title="Weather at New York's airports, 2013",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

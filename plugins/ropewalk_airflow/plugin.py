@@ -45,6 +45,7 @@ def warm() -> None:
 
     It saves each task 0.2 s of computing, and costs the scheduler some megabytes that all of them share.
     """
+    import jwt  # noqa: F401
     from ropewalk.contracts.plugins import KINDS, all_plugins
 
     import ropewalk_airflow.dag  # noqa: F401

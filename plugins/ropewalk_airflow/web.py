@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 from fastapi import Depends, FastAPI, Path, Response
 
-from ropewalk_airflow.hook import address, connection_id
+from ropewalk_airflow.hook import connection_id, stage_of
 
 KEPT = (
     "content-type",
@@ -60,16 +60,12 @@ async def _present(*parts: str) -> Response:
     """What the present stage shows; its own words where it shows nothing."""
     if any(LOST.match(part) for part in parts):
         return Response("There is no such page.", status_code=404, media_type="text/plain")
-    url, token = address(_connection())
+    stage = stage_of(_connection())
     path = "/".join(quote(part, safe="") for part in parts)
     slash = "" if len(parts) > 2 else "/"  # noqa: PLR2004 - a file is no folder
-    async with httpx.AsyncClient(
-        timeout=30, trust_env=False, verify=url.startswith("https:")
-    ) as client:
+    async with stage.async_client() as client:
         try:
-            answer = await client.get(
-                f"{url}/reports/{path}{slash}", headers={"authorization": f"Bearer {token}"}
-            )
+            answer = await client.get(f"/reports/{path}{slash}", headers=stage.headers("reports"))
         except httpx.TransportError:
             return Response(
                 "The present stage does not answer.", status_code=502, media_type="text/plain"

@@ -23,6 +23,7 @@ import pyarrow as pa
 from ropewalk.contracts.errors import RetryableError, error_of
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import DatasetRef, Report, TaskRequest, TaskStatus
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.manifests import MANIFEST
 from ropewalk.kernel.perform import open_store
@@ -36,6 +37,7 @@ from ropewalk.testing.services import StageService
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds after the last fault
 LEASE = 2.0
+KEY = new_signing_key()
 SETTINGS = {
     "synchronous_commit": "on"
 }  # a server that is killed forgets nothing; the machine does not fall
@@ -432,7 +434,7 @@ def _replicas(made: World, stage: str, number: int) -> list[StageService]:
             proxied(made.databases.stage(stage)),
             made.home,
             env,
-            token="of-a-world-to-break",
+            key=KEY,
             patience=PATIENCE,
             timeout=3,
         )

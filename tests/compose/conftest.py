@@ -57,6 +57,7 @@ class Project:
     airflow_port: int = field(default_factory=free_port)
     present_port: int = field(default_factory=free_port)
     seconds: dict[str, float] = field(default_factory=dict)
+    files: tuple[str, ...] = ("docker-compose.yaml",)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -65,6 +66,7 @@ class Project:
             **os.environ,
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_PROFILES": "demo",
+            "COMPOSE_FILE": ":".join(self.files),
             "ROPEWALK_SECRETS": str(self.folder / "containers"),
             "ROPEWALK_DAGS_FOLDER": str(self.folder / "dags"),
             "ROPEWALK_VERSION": self.name,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ropewalk.local.containers import CERTIFICATE
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
@@ -37,6 +38,19 @@ def test_a_service_is_watched_and_started_again_and_a_job_is_not(name: str) -> N
     waits = service.get("depends_on", {}).values()
     healthy = {"service_healthy", "service_completed_successfully"}
     assert {one["condition"] for one in waits} <= healthy
+
+
+def test_with_tls_every_stage_speaks_it_and_tells_where() -> None:
+    added = yaml.safe_load((ROOT / "docker-compose.tls.yaml").read_text("utf-8"))["services"]
+    stages = {name for name, one in SERVICES.items() if "STAGE" in str(one.get("build", ""))}
+    assert set(added) == {*stages, "secrets"}
+    for name in stages:
+        told = added[name]["environment"]
+        assert told["ROPEWALK_TLS_MUTUAL"] == "true"
+        assert told["ROPEWALK_FLIGHT_URL"] == f"grpc+tls://{name}:8815"
+        assert {told[f"ROPEWALK_TLS_{part}"] for part in ("CA", "CERT", "KEY")} == {
+            f"/run/secrets/{file}" for file in CERTIFICATE.values()
+        }
 
 
 def test_all_fit_a_laptop() -> None:

@@ -47,6 +47,7 @@ done
 wait
 """
 FIRST, SECOND = "2013-01-01", "2013-01-02"
+THIRD, THIRDS = "2013-01-03", 914
 FLIGHTS = {FIRST: 842, SECOND: 943}  # departures of those days
 
 
@@ -129,7 +130,10 @@ def test_a_container_can_do_little(stack: Project, service: str) -> None:
 def test_no_secret_is_where_anyone_may_look(stack: Project) -> None:
     """Neither in what the engine tells of a container, nor in an image, nor in a log."""
     file = stack.folder / "containers" / "secrets.json"
-    secrets = [value for value in json.loads(file.read_text()).values() if isinstance(value, str)]
+    values = json.loads(file.read_text()).values()
+    secrets = [
+        value.splitlines()[-1 if "\n" not in value else 1] for value in values
+    ]  # of PEM, the key
     places = [
         json.dumps(stack.containers()),
         stack.compose("logs", "--no-color"),
@@ -288,6 +292,66 @@ def test_a_backup_is_restored(stack: Project, tmp_path: Path) -> None:
         stack.clear("flights_daily", run_id)
         assert stack.finish("flights_daily", run_id) == "success"
     assert (days(stack), stack.query(attempts)) == (before[0], before[2])
+
+
+ASK = """
+import http.client, sys
+connection = http.client.HTTPConnection("store", 8080, timeout=20)
+connection.request("GET", sys.argv[1], headers={"authorization": "Bearer " + sys.argv[2]})
+print(connection.getresponse().status)
+"""
+
+
+def test_a_program_is_given_a_token_and_it_opens_what_it_is_for(stack: Project) -> None:
+    made = ("run", "--rm", "--no-deps", "--user", f"{os.getuid()}:{os.getgid()}", "secrets")
+    command = ("python", "-m", "ropewalk.cli", "token", "store", "--right", "metrics")
+    token = stack.compose(*made, *command).strip()
+    for path, status in (("/metrics", "200"), ("/v1/describe", "403")):
+        ask = ("python", "-c", ASK, path, token)
+        assert stack.execute("airflow-scheduler", *ask).strip() == status
+
+
+@pytest.fixture
+def encrypted(stack: Project) -> Iterator[Project]:
+    """The stack with its stages over mutual TLS; afterwards as it was."""
+    plain = stack.files
+    stack.files = (*plain, "docker-compose.tls.yaml")
+    try:
+        stack.make("secrets")
+        stack.up()
+        yield stack
+    finally:
+        stack.files = plain
+        stack.make("secrets")
+
+
+KNOCK = """
+import socket, ssl, sys
+host, port = sys.argv[1], int(sys.argv[2])
+context = ssl.create_default_context(cafile="/run/secrets/ca.pem")
+context.set_alpn_protocols(["h2"])
+if "certified" in sys.argv:
+    context.load_cert_chain("/run/secrets/tls.pem", "/run/secrets/tls.key")
+try:
+    with socket.create_connection((host, port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname=host) as session:
+            session.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            print("in" if session.recv(1) else "closed")
+except OSError as error:
+    print("out")
+"""
+
+
+def test_over_mutual_tls_a_day_runs_and_who_has_no_certificate_is_refused(
+    encrypted: Project,
+) -> None:
+    run_id = encrypted.trigger("flights_daily", THIRD)
+    assert encrypted.finish("flights_daily", run_id) == "success"
+    assert days(encrypted)[THIRD] == THIRDS
+    for port in (HTTP, FLIGHT):
+        words = ("python", "-c", KNOCK, "store", str(port))
+        assert encrypted.execute("process", *words, "certified").strip() == "in"
+        assert encrypted.execute("process", *words).strip() in {"out", "closed"}
 
 
 def test_a_warm_start_changes_nothing_and_all_goes_when_told(stack: Project) -> None:

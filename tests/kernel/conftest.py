@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ropewalk.contracts.models import RunInfo, TaskRequest, Use
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.services import StageService, running
 
@@ -15,6 +16,7 @@ from tests.conftest import Postgres
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "tests.kernel.example"
+KEY = new_signing_key()  # of all replicas here
 
 
 Make = Callable[..., StageService]
@@ -41,7 +43,7 @@ def _maker(postgres: Postgres, home: Path) -> Make:
         paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
         common = {"ROPEWALK_LEASE_SECONDS": "2", "ROPEWALK_MEMORY_LIMIT": str(256 << 20)}
         return StageService(
-            EXAMPLE, url, home, {**paths, **common, **env}, token="of-all-replicas-here"
+            EXAMPLE, url, home, {**paths, **common, **env}, key=KEY, audience="collect"
         )
 
     return one

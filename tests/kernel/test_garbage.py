@@ -247,6 +247,7 @@ def test_tasks_that_run_beside_the_collector_lose_nothing(
         EXAMPLE, postgres.database().stage("collect"), tmp_path,
         {"PYTHONPATH": f"{ROOT}:{ROOT / 'include'}", "ROPEWALK_RETENTION_DAYS": "0",
          "ROPEWALK_COLLECT_SECONDS": "0.1", "ROPEWALK_GRACE_SECONDS": "4"},
+        audience="collect",
     )  # fmt: skip
 
     def ask(what: str, generation: str, **more: Any) -> TaskRequest:

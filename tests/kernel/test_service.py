@@ -14,7 +14,6 @@ from ropewalk.contracts.errors import (
     DataError,
     FatalError,
     RetryableError,
-    UnauthorizedError,
 )
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import State, TaskRequest
@@ -244,22 +243,6 @@ def _holds(replica: StageService, folder: Path) -> int:
     fork_server = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
     service = int(Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[1])
     return 0 if service == replica.process.pid else 1
-
-
-def test_without_the_token_nothing_is_answered(service: StageService, ask: Ask) -> None:
-    request = ask()
-    other = StageService(
-        service.stage, "", service.home, token="another-installations", port=service.port
-    )
-    calls: list[Callable[[], object]] = [
-        lambda: other.submit(request),
-        lambda: other.read(task_key(request)),
-    ]
-    for call in calls:
-        with pytest.raises(
-            UnauthorizedError, match="answers only to a request with its installation's token"
-        ):
-            call()
 
 
 def test_a_key_that_is_not_the_requests_is_refused(service: StageService, ask: Ask) -> None:

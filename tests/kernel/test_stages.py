@@ -52,7 +52,7 @@ def service(
             "PYTHONPATH": f"{ROOT}:{ROOT / 'include'}",
         }
         ledger = database.stage(suite.name)
-        made = StageService(suite.module or suite.name, ledger, home, env)
+        made = StageService(suite.module or suite.name, ledger, home, env, audience=suite.name)
         with running(made) as (one,):
             yield one
 

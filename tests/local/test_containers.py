@@ -7,6 +7,8 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from ropewalk.cli.certificates import write_certificates
+from ropewalk.contracts.tokens import public_key
 from ropewalk.local.containers import Containers, Server, secrets_command
 from ropewalk.local.databases import LOGINS, STAGES
 
@@ -19,6 +21,7 @@ HOLDERS = {
     "fleet_reader": {"collect"},
     "superuser": {"postgres"},
     "admin": {"airflow-api-server"},
+    "signing_key": {"airflow"},
     "view_token": {"present"},
     "weather_token": {"collect", "weather"},
     "airflow_jwt": {"airflow"},
@@ -43,7 +46,7 @@ def made(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_secret_is_in_the_folders_of_its_services_alone(folder: Path, name: str) -> None:
-    secret = made(folder)[name]
+    secret = made(folder)[name].splitlines()[0 if name != "signing_key" else 1]  # of PEM, the key
     files = [path for path in (folder / "secrets").rglob("*") if path.is_file()]
     holders = {path.parent.name for path in files if secret in path.read_text()}
     also = {"databases"} if name in (*LOGINS, "superuser") else set()
@@ -55,6 +58,36 @@ def test_only_the_owner_enters_and_every_service_reads_its_own(folder: Path) -> 
     assert oct((folder / "secrets.json").stat().st_mode)[-3:] == "600"
     for path in (folder / "secrets").rglob("*"):
         assert oct(path.stat().st_mode)[-3:] == ("755" if path.is_dir() else "644")
+
+
+def test_a_stage_has_the_public_half_of_the_key_alone(folder: Path) -> None:
+    public = public_key(made(folder)["signing_key"])
+    for stage in STAGES:
+        assert (folder / "secrets" / stage / "ropewalk_public_keys").read_text() == public
+
+
+def test_with_certificates_each_service_has_its_own_and_calls_by_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificates(tmp_path / "tls")
+    monkeypatch.setenv("ROPEWALK_TLS_DIR", str(tmp_path / "tls"))
+    secrets_command(tmp_path)
+    for name in (*STAGES, "airflow"):
+        for file, source in (
+            ("tls.pem", f"{name}.pem"),
+            ("tls.key", f"{name}.key"),
+            ("ca.pem", "ca.pem"),
+        ):
+            own = (tmp_path / "secrets" / name / file).read_text()
+            assert own == (tmp_path / "tls" / source).read_text()
+    assert not list((tmp_path / "secrets").rglob("ca.key"))
+    connections = json.loads((tmp_path / "secrets/airflow/connections.json").read_text())
+    assert {one["schema"] for one in connections.values()} == {"https"}
+    assert connections["ropewalk_store"]["extra"] == {
+        "ca": "/run/secrets/ca.pem",
+        "cert": "/run/secrets/tls.pem",
+        "key": "/run/secrets/tls.key",
+    }
 
 
 def test_made_again_all_stays_and_a_users_own_files_too(folder: Path) -> None:

@@ -20,9 +20,9 @@ def test_secrets_are_generated_once_and_differ_between_installations(tmp_path: P
 
 
 def test_a_secret_that_a_new_version_needs_is_added(tmp_path: Path) -> None:
-    write_private(tmp_path / secrets.FILE, json.dumps({"token": "kept"}))
+    write_private(tmp_path / secrets.FILE, json.dumps({"view_token": "kept"}))
     found = secrets.load(Home(tmp_path))
-    assert found["token"] == "kept"
+    assert found["view_token"] == "kept"
     assert set(found) == set(secrets.MAKERS)
 
 

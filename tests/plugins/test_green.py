@@ -66,7 +66,7 @@ def test_a_task_that_takes_too_long(hook: StageHook, ask: Ask, told: dict[str, A
 def test_a_stage_that_is_away(
     service: StageService, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    away = connect(monkeypatch, 1, service.token)
+    away = connect(monkeypatch, 1, service.key)
     with pytest.raises(RetryableError, match="does not answer"):
         away.submit(ask())
 

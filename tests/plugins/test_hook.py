@@ -16,6 +16,7 @@ from ropewalk.contracts.errors import (
     error_of,
 )
 from ropewalk.contracts.models import State, TaskRequest
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.testing.services import StageService, free_port
 from ropewalk_airflow import trigger
 from ropewalk_airflow.hook import StageHook
@@ -29,9 +30,9 @@ CONNECTION = "AIRFLOW_CONN_ROPEWALK_COLLECT"
 Ask = Callable[..., TaskRequest]
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str) -> StageHook:
+def connect(monkeypatch: pytest.MonkeyPatch, port: int, key: str) -> StageHook:
     """A hook whose connection leads there."""
-    found = {"conn_type": "ropewalk_stage", "host": "127.0.0.1", "port": port, "password": token}
+    found = {"conn_type": "ropewalk_stage", "host": "127.0.0.1", "port": port, "password": key}
     monkeypatch.setenv(CONNECTION, json.dumps(found))
     return StageHook("ropewalk_collect")
 
@@ -39,7 +40,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, port: int, token: str) -> StageHook
 @pytest.fixture
 def hook(service: StageService, monkeypatch: pytest.MonkeyPatch) -> StageHook:
     """A hook with a connection to the example stage."""
-    return connect(monkeypatch, service.port, service.token)
+    return connect(monkeypatch, service.port, service.key)
 
 
 def end(hook: StageHook, key: str) -> State:
@@ -109,20 +110,29 @@ def test_the_connections_button_says_what_is_wrong(
     ok, text = hook.test_connection()
     assert ok
     assert text.startswith("stage collect")
-    ok, text = connect(monkeypatch, service.port, "another-token-altogether").test_connection()
-    assert not ok
-    assert "token" in text
+    for key, told in (
+        (new_signing_key(), "the token is not valid here"),
+        ("no-key", "no Ed25519 private key"),
+    ):
+        ok, text = connect(monkeypatch, service.port, key).test_connection()
+        assert (ok, told in text) == (False, True), text
 
 
 def test_errors_of_the_way_name_the_connection_and_no_secret(
     service: StageService, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    key = new_signing_key()
     with pytest.raises(UnauthorizedError) as refused:
-        connect(monkeypatch, service.port, "another-token-altogether").submit(ask())
+        connect(monkeypatch, service.port, key).submit(ask())
     with pytest.raises(RetryableError, match="ropewalk_collect does not answer") as away:
-        connect(monkeypatch, free_port(), "a-secret-token").submit(ask())
-    assert "token-altogether" not in str(refused.value)
-    assert "a-secret-token" not in str(away.value)
+        connect(monkeypatch, free_port(), key).submit(ask())
+    with pytest.raises(ConfigError) as wrong:
+        connect(monkeypatch, service.port, "not-a-key-but-a-secret").submit(ask())
+    assert not [
+        error
+        for error in (refused, away, wrong)
+        if key.splitlines()[1] in str(error.value) or "a-secret" in str(error.value)
+    ]
 
 
 def test_what_the_stage_refuses_is_told(hook: StageHook, ask: Ask) -> None:

@@ -48,7 +48,8 @@ def test_the_connection_is_one_of_a_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {
-        "conn_type": "ropewalk_stage", "host": "127.0.0.1", "port": service.port, "password": service.token,
+        "conn_type": "ropewalk_stage", "host": "127.0.0.1", "port": service.port, "password": service.key,
+        "extra": {"stage": "collect"},  # what the service calls itself
     }  # fmt: skip
     name = connection_id("geocode", "geocode_eu")
     monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(found))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from ropewalk.contracts.tokens import mint
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.services import StageService, running
 
@@ -49,7 +50,6 @@ def test_nobody_sees_anything_without_a_key(service: StageService) -> None:
         for headers, params in (
             ({}, {}),
             ({}, {"key": "another"}),
-            ({"authorization": "Bearer another"}, {}),
             ({"cookie": f"ropewalk_00000000={KEY}"}, {}),
         ):
             answer = httpx.get(f"{service.url}/reports{path}", headers=headers, params=params)
@@ -80,9 +80,16 @@ def test_the_pages(viewer: httpx.Client) -> None:
     assert (picture.headers["content-type"], picture.content[:4]) == ("image/png", b"\x89PNG")
 
 
-def test_a_stage_of_the_installation_may_ask_with_its_token(service: StageService) -> None:
-    headers = {"authorization": f"Bearer {service.token}"}
-    assert httpx.get(f"{service.url}/reports/bench/run-1/", headers=headers).status_code == 200
+@pytest.mark.parametrize(
+    ("audience", "right", "status"),
+    [("present", "reports", 200), ("present", "describe", 403), ("collect", "reports", 401)],
+)
+def test_airflow_asks_with_a_token_for_reports(
+    service: StageService, audience: str, right: str, status: int
+) -> None:
+    headers = {"authorization": f"Bearer {mint(service.key, audience, right)}"}
+    answer = httpx.get(f"{service.url}/reports/bench/run-1/", headers=headers)
+    assert (answer.status_code, "Late" in answer.text) == (status, status == 200)
 
 
 @pytest.mark.parametrize(

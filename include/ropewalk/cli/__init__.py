@@ -1,10 +1,10 @@
-"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, gc, describe, schema, status."""
+"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, gc, describe, schema, status, keys, token …"""
 
 from __future__ import annotations
 
 import json
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -172,6 +172,58 @@ def gc(
     from ropewalk.cli.garbage import show_collected
 
     show_collected(console, dry_run=dry_run)
+
+
+@app.command()
+def keys(folder: Annotated[Path, typer.Argument(help="where to write them")]) -> None:
+    """Make a pair of keys: one signs the calls of stages, and the other is all that a stage has."""
+    from ropewalk.cli.keys import write_keys
+
+    for path in write_keys(folder):
+        console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def certificates(
+    folder: Annotated[
+        Path, typer.Argument(help="where to write them; ca.pem stays, if it is there")
+    ],
+    *,
+    host: Annotated[
+        list[str] | None, typer.Option(help="another name or address of the services")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="a service; else every stage, airflow and client")
+    ] = None,
+    days: Annotated[float, typer.Option(help="how long they are good for")] = 365,
+) -> None:
+    """Make an authority, and a certificate of it for every service, to try TLS with."""
+    from ropewalk.cli.certificates import SERVICES, write_certificates
+
+    found = write_certificates(folder, names=name or SERVICES, hosts=host or (), days=days)
+    for path in found:
+        console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def token(
+    stage: Annotated[str, typer.Argument(help="the stage that it is for")],
+    *,
+    right: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tasks, task:KEY, datasets, dataset:KEY/OUTPUT, describe, metrics, reports, garbage; else all"
+        ),
+    ] = None,
+    hours: Annotated[float, typer.Option(help="how long it is good for", min=0.01)] = 24,
+    key: Annotated[
+        Path | None, typer.Option(help="the signing key; else the local installation's")
+    ] = None,
+) -> None:
+    """Print a token with which a program calls a stage."""
+    from ropewalk.cli.keys import token as made
+
+    typer.echo(made(stage, right or [], timedelta(hours=hours), key))
 
 
 app.add_typer(quarantine.app, name="quarantine")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -29,11 +30,12 @@ class Address:
     url: str
     flight: str
     token: str
+    verify: ssl.SSLContext | bool = True  # whom to trust, over TLS
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         """The content of an answer; its problem raised."""
         headers = {"authorization": f"Bearer {self.token}"}
-        verify = self.url.startswith("https:")
+        verify = self.verify if self.url.startswith("https:") else False
         try:
             answer = httpx.request(
                 method, self.url + path, headers=headers, timeout=WAIT + 20, verify=verify, **more
@@ -66,7 +68,7 @@ def address(name: str) -> Address:
 
 def perform_there(name: str, request: TaskRequest, store: DatasetStore, tell: Tell) -> Report:
     """Have the stage do a task: its inputs are sent there, and its outputs brought to the store here."""
-    stage = address(name)
+    stage = replace(address(name), verify=store.tls.context())
     report = _ended(stage, _with_inputs_there(stage, request, store), tell)
     return _brought(stage, report, store)
 
@@ -75,7 +77,7 @@ def _with_inputs_there(stage: Address, request: TaskRequest, store: DatasetStore
     from ropewalk.kernel.flight import put
 
     sent = {
-        name: put(stage.flight, stage.token, store.dataset(ref).table(), name)
+        name: put(stage.flight, stage.token, store.dataset(ref).table(), name, store.tls)
         for name, ref in request.inputs.items()
     }
     return request.model_copy(update={"inputs": sent})
@@ -108,8 +110,8 @@ def _brought(stage: Address, report: Report, store: DatasetStore) -> Report:
 
     draft = store.draft(report.key)
     for name, ref in report.outputs.items():
-        there = ref.model_copy(update={"flight": stage.flight})
-        dataset = fetch(there, store.scratch, stage.token)
+        there = ref.model_copy(update={"flight": stage.flight, "ticket": stage.token})
+        dataset = fetch(there, store.scratch, store.tls)
         writer = draft.writer(name, dataset.schema)
         for batch in dataset.reader():
             writer.write(batch)

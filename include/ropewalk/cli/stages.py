@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import ssl
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ropewalk.contracts.errors import (
     error_of,
 )
 from ropewalk.contracts.models import Asked, DatasetRef, Garbage, Report
+from ropewalk.contracts.tls import client_context
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +36,11 @@ def endpoints() -> dict[str, Any]:
             f"there is no installation in {home}", hint="make up, or set ROPEWALK_HOME"
         ) from None
     return found
+
+
+def trusted(known: Mapping[str, Any]) -> ssl.SSLContext | bool:
+    """How the installation's stages are known, where they speak TLS."""
+    return client_context(known["tls"]) if "tls" in known else False
 
 
 def asked(**wanted: Any) -> list[Asked]:
@@ -80,10 +87,12 @@ def collect(*, dry_run: bool) -> dict[str, Garbage]:
 def rows(stage: str, ref: DatasetRef, scratch: Path) -> pa.Table:
     """The rows of a dataset that a stage has made, over Flight."""
     from ropewalk.kernel.flight import fetch
+    from ropewalk.kernel.tls import Tls
 
-    known = endpoints()["stages"][stage]
-    here = ref.model_copy(update={"flight": known["flight"]})
-    return fetch(here, scratch, known["token"]).table()
+    known = endpoints()
+    of = known["stages"][stage]
+    here = ref.model_copy(update={"flight": of["flight"], "ticket": of["token"]})
+    return fetch(here, scratch, Tls.of_files(known.get("tls", {}))).table()
 
 
 def _call(method: str, name: str, stage: dict[str, str], path: str, **more: Any) -> Any:
@@ -93,7 +102,12 @@ def _call(method: str, name: str, stage: dict[str, str], path: str, **more: Any)
     headers = {"authorization": f"Bearer {stage['token']}"}
     try:
         answer = httpx.request(
-            method, stage["url"] + path, headers=headers, trust_env=False, **more
+            method,
+            stage["url"] + path,
+            headers=headers,
+            trust_env=False,
+            verify=trusted(endpoints()),
+            **more,
         )
     except httpx.TransportError as error:
         raise RetryableError(

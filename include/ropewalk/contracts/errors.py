@@ -145,6 +145,12 @@ class UnauthorizedError(ContractError):
     title, status, default_code = "Not authorized", 401, "unauthorized"
 
 
+class ForbiddenError(ContractError):
+    """The request's token is valid, and does not allow this."""
+
+    title, status, default_code = "Forbidden", 403, "forbidden"
+
+
 class TaskError(RopewalkError):
     """A task could not do its work."""
 
@@ -177,6 +183,7 @@ BY_TITLE = {
         NotFoundError,
         ConflictError,
         UnauthorizedError,
+        ForbiddenError,
         FatalError,
         RetryableError,
         DataError,

@@ -55,7 +55,8 @@ class DatasetRef(Answer):
     """The small name of an immutable dataset: where it is and what its content must be.
 
     ``id`` is ``{task key}/{output}``; ``fingerprint`` is a digest of the content, independent of row
-    order and batch size; ``flight`` is the address of the stage that made it.
+    order and batch size; ``flight`` is the address of the stage that made it. ``ticket`` is the right to fetch it
+    there: who submits a task adds one to each of its inputs, nobody else has any.
     """
 
     id: str
@@ -63,6 +64,7 @@ class DatasetRef(Answer):
     rows: int
     bytes: int
     flight: str | None = None
+    ticket: str | None = Field(None, repr=False)
 
 
 class Use(Frozen):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import psycopg
@@ -36,13 +37,14 @@ from ropewalk.contracts.models import (
     TaskRequest,
     TaskStatus,
 )
-from ropewalk.kernel.auth import Closed, Open
+from ropewalk.kernel.auth import Open, closed
 from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.metrics import WAITING
 from ropewalk.kernel.settings import ANY_HOST, Settings
 from ropewalk.kernel.stage import Stage
+from ropewalk.kernel.tokens import Verifier
 
 PROBLEM_JSON = "application/problem+json"
 MAX_WAIT = 30.0  # seconds of one long poll
@@ -85,6 +87,7 @@ class Service:
         self.ledger = ledger
         self.store = store
         self._collect = collect
+        self.verifier = Verifier(settings.public_keys, (stage.name,))
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
@@ -150,10 +153,13 @@ def build(service: Service, run: Run) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.settings = service.settings
+    app.state.verifier = service.verifier
     app.include_router(_open_routes(service))
+    app.include_router(_list_routes(service))
     app.include_router(_task_routes(service))
-    app.include_router(_closed_routes(service, app))
+    app.include_router(_stage_routes(service, app))
+    app.include_router(_garbage_routes(service))
+    app.include_router(_metrics_routes(service))
     if service.stage.web:
         app.include_router(_web_routes(service))
     app.add_middleware(Limit, most=service.settings.max_body)
@@ -188,7 +194,9 @@ def _open_routes(service: Service) -> APIRouter:
 
 def _task_routes(service: Service) -> APIRouter:
     """Submit, read, follow and cancel a task."""
-    router = APIRouter(prefix="/v1/tasks", route_class=Closed, tags=["tasks"], responses=PROBLEMS)
+    router = APIRouter(
+        prefix="/v1/tasks", route_class=closed("task:{key}"), tags=["tasks"], responses=PROBLEMS
+    )
 
     @router.put(
         "/{key}", status_code=202, operation_id="submit", responses={200: {"model": TaskStatus}}
@@ -208,20 +216,6 @@ def _task_routes(service: Service) -> APIRouter:
         failpoint("submit.entered")
         response.status_code = 200 if status.state is State.SUCCEEDED else 202
         return status
-
-    @router.get("", operation_id="list")
-    async def asked(
-        workflow: str | None = None,
-        run: str | None = None,
-        latest: bool = False,  # noqa: FBT001, FBT002 - a query parameter
-        quarantined: bool = False,  # noqa: FBT001, FBT002
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> AskedFor:
-        """What runs have asked for; ``latest``: by the last run of each partition; ``quarantined``: with such rows."""
-        found = await service.ledger.asked(
-            workflow=workflow, run=run, latest=latest, quarantined=quarantined, limit=limit
-        )
-        return AskedFor(asked=found)
 
     @router.get("/{key}", operation_id="read")
     async def read(
@@ -246,19 +240,59 @@ def _task_routes(service: Service) -> APIRouter:
     return router
 
 
-def _closed_routes(service: Service, app: FastAPI) -> APIRouter:
-    """What the stage can do, and how it does."""
-    router = APIRouter(route_class=Closed, tags=["stage"])
+def _list_routes(service: Service) -> APIRouter:
+    """What all tasks are."""
+    router = APIRouter(route_class=closed("tasks"), tags=["tasks"], responses=PROBLEMS)
+
+    @router.get("/v1/tasks", operation_id="list")
+    async def asked(
+        workflow: str | None = None,
+        run: str | None = None,
+        latest: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+        quarantined: bool = False,  # noqa: FBT001, FBT002
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> AskedFor:
+        """What runs have asked for; ``latest``: by the last run of each partition; ``quarantined``: with such rows."""
+        found = await service.ledger.asked(
+            workflow=workflow, run=run, latest=latest, quarantined=quarantined, limit=limit
+        )
+        return AskedFor(asked=found)
+
+    return router
+
+
+def _stage_routes(service: Service, app: FastAPI) -> APIRouter:
+    """What the stage can do."""
+    router = APIRouter(route_class=closed("describe"), tags=["stage"])
 
     @router.get("/v1/describe", operation_id="describe")
     async def describe() -> Description:
         """The stage and its plugins, each with the JSON Schema of its options."""
         return service.stage.describe()
 
+    @router.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        """This API in OpenAPI 3.1."""
+        return JSONResponse(app.openapi())
+
+    return router
+
+
+def _garbage_routes(service: Service) -> APIRouter:
+    """What keeps the stage clean."""
+    router = APIRouter(route_class=closed("garbage"), tags=["stage"])
+
     @router.post("/v1/garbage", operation_id="collect")
     async def collect(dry_run: bool = False) -> Garbage:  # noqa: FBT001, FBT002 - a query parameter
         """Remove what nobody uses any more; with ``dry_run`` only say what that would be."""
         return await service.collect(dry_run=dry_run)
+
+    return router
+
+
+def _metrics_routes(service: Service) -> APIRouter:
+    """How the stage does."""
+    router = APIRouter(route_class=closed("metrics"), tags=["stage"])
 
     @router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -267,11 +301,6 @@ def _closed_routes(service: Service, app: FastAPI) -> APIRouter:
         for state in (State.QUEUED, State.RUNNING):
             WAITING.labels(service.stage.name, state).set(counts.get(state, 0))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    @router.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        """This API in OpenAPI 3.1."""
-        return JSONResponse(app.openapi())
 
     return router
 
@@ -342,7 +371,9 @@ def _answer_errors(app: FastAPI) -> None:
 
 def problem_response(problem: Problem) -> Response:
     """A problem document as an answer."""
-    headers = {"Retry-After": str(int(problem.retry_after))} if problem.retry_after else None
+    headers = {"Retry-After": str(int(problem.retry_after))} if problem.retry_after else {}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, status_code=problem.status, headers=headers, media_type=PROBLEM_JSON)
 
@@ -355,6 +386,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, what in (
         (400, "the request does not fit the contract"),
         (401, "no valid token"),
+        (403, "the token is for another task"),
         (404, "no such task"),
         (422, "the request's content is wrong"),
         (503, "not now: try again"),

@@ -1,28 +1,32 @@
-"""Who may call a stage: every route is closed, and says so before it reads a body, unless it is marked open."""
+"""Who may call a route: each says what right it wants, or that it is open; a token is checked before a body is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
+import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from ropewalk.contracts.errors import UnauthorizedError
-from ropewalk.kernel.tokens import bears
+from ropewalk.contracts.errors import ForbiddenError, RopewalkError, UnauthorizedError
+from ropewalk.kernel.tokens import Grant, Verifier
 
+log = structlog.get_logger()
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Closed(APIRoute):
-    """A route that answers only to the installation's token."""
+    """A route that answers only to a token with its right; see `closed`."""
+
+    right: ClassVar[str]
 
     def get_route_handler(self) -> Handler:
         """The route's handler behind the check of the token."""
         handler = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
-            require_token(request)
+            require(request, self.right.format(**request.path_params))
             return await handler(request)
 
         return checked
@@ -32,9 +36,24 @@ class Open(APIRoute):
     """A route that answers to anyone: it must tell nothing."""
 
 
-def require_token(request: Request) -> None:
-    """UnauthorizedError unless the request carries the installation's token."""
-    if not bears(request.headers.get("authorization", ""), request.app.state.settings.token):
-        raise UnauthorizedError(
-            "this stage answers only to a request with its installation's token"
-        )
+def closed(right: str) -> type[Closed]:
+    """The class of routes that want a right, such as ``describe``; in ``task:{key}`` the key is the path's."""
+    return type("Closed", (Closed,), {"right": right})
+
+
+def require(request: Request, right: str) -> Grant:
+    """What the request's token allows; UnauthorizedError or ForbiddenError unless that is the right."""
+    verifier: Verifier = request.app.state.verifier
+    try:
+        grant = verifier.grant(request.headers.get("authorization", ""))
+        grant.need(right)
+    except (UnauthorizedError, ForbiddenError) as error:
+        client = request.client.host if request.client else ""
+        refused(error, place=f"{request.method} {request.url.path}", client=client)
+        raise
+    return grant
+
+
+def refused(error: RopewalkError, *, place: str, client: str) -> None:
+    """Say in the service's log what was refused, to whom and why; never the token."""
+    log.warning("call.refused", place=place[:200], client=client, code=error.code)

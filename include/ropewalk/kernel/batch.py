@@ -65,7 +65,7 @@ class Index:
 
     def __init__(self, ref: DatasetRef, store: DatasetStore) -> None:
         self._whole = None if ref.id.endswith(f"/{PARTITIONS}") else ref
-        self._places = {} if self._whole else _places(store.dataset(ref).table())
+        self._places = {} if self._whole else _places(store.dataset(ref).table(), ref.ticket)
 
     def dataset(self, partition: str) -> DatasetRef | None:
         """The dataset of a partition."""
@@ -83,11 +83,11 @@ class Index:
         return self._places[partition]
 
 
-def _places(table: pa.Table) -> dict[str, Place]:
+def _places(table: pa.Table, ticket: str | None) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for row in table.to_pylist():  # a row per partition
         name, key = row.pop("partition"), row.pop("key")
-        found[name] = (key, DatasetRef(**row) if row["id"] else None)
+        found[name] = (key, DatasetRef(**row, ticket=ticket) if row["id"] else None)
     return found
 
 

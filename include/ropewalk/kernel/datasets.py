@@ -72,7 +72,7 @@ class DatasetStore(ManifestStore):
             )
         from ropewalk.kernel.flight import fetch
 
-        return fetch(ref, self.scratch, self.token)
+        return fetch(ref, self.scratch, self.tls)
 
 
 class Dataset:

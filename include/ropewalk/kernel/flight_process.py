@@ -49,6 +49,8 @@ def run_flight(settings: Settings) -> None:
     """The child's whole life."""
     from ropewalk.kernel.child import bind_to_parent
     from ropewalk.kernel.flight import serve
+    from ropewalk.kernel.log import log_as_json
 
     bind_to_parent()
+    log_as_json()
     serve(settings)

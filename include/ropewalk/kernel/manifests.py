@@ -18,6 +18,7 @@ from ropewalk.contracts.errors import NotFoundError, RetryableError
 from ropewalk.contracts.models import Artifact, Column, Report
 from ropewalk.kernel.objects import Objects, open_objects
 from ropewalk.kernel.settings import Settings
+from ropewalk.kernel.tls import Tls
 
 MANIFEST = "manifest.json"
 TOMBSTONE, VERDICT = "tombstone", "verdict"
@@ -61,20 +62,24 @@ class ManifestStore:
     """The store as a service needs it: manifests and files, no data."""
 
     def __init__(
-        self, objects: Objects, *, scratch: Path, flight: str | None = None, token: str = ""
+        self, objects: Objects, *, scratch: Path, flight: str | None = None, tls: Tls | None = None
     ) -> None:
         self.objects = objects
         self.scratch = scratch
         self.flight = flight
-        self.token = token
+        self.tls = tls or Tls()
         scratch.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """The store that a stage's settings name."""
         objects = open_objects(settings.store_url, endpoint=settings.s3_endpoint)
-        token = settings.token.get_secret_value() if settings.token else ""
-        return cls(objects, scratch=settings.scratch_dir, flight=settings.flight_url, token=token)
+        return cls(
+            objects,
+            scratch=settings.scratch_dir,
+            flight=settings.flight_url,
+            tls=Tls.of(settings),
+        )
 
     def manifest(self, key: str) -> Manifest | None:
         """What the task with that key made, or None where it has not committed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import logging
 import multiprocessing
 import os
 import shutil
@@ -26,11 +25,14 @@ from ropewalk.kernel.app import Service, build
 from ropewalk.kernel.aside import aside
 from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.log import log_as_json
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.runner import Runner
 from ropewalk.kernel.scratch import own_folder
 from ropewalk.kernel.settings import Settings, settings_of
 from ropewalk.kernel.stage import Stage, load
+from ropewalk.kernel.tls import Tls
+from ropewalk.kernel.tokens import Verifier
 
 log = structlog.get_logger()
 PRELOAD = (
@@ -47,7 +49,7 @@ SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
 
 def main(path: str) -> None:
     """Run the stage whose module is ``path``; exits with 2 and one sentence where a setting is wrong."""
-    _log_as_json()
+    log_as_json()
     try:
         stage = load(path)
         settings = checked(settings_of(stage.name))
@@ -69,6 +71,7 @@ def _serve(path: str, stage: Stage, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        **Tls.of(settings).uvicorn(),
         timeout_graceful_shutdown=2,
     )
 
@@ -179,10 +182,8 @@ async def _listen(service: Service, runner: Runner) -> None:
 
 def checked(settings: Settings) -> Settings:
     """The settings, or a ConfigError that names the variable without which no stage starts."""
-    if settings.token is None or len(settings.token.get_secret_value()) < 16:  # noqa: PLR2004
-        raise ConfigError(
-            "ROPEWALK_TOKEN must be a secret of at least 16 characters", code="no_token"
-        )
+    Verifier(settings.public_keys, ()).check_keys()
+    Tls.of(settings).check()
     database_url(settings)
     return settings
 
@@ -224,21 +225,3 @@ def _migrate(url: str, schema: str) -> None:
     from ropewalk.kernel.migrations import migrate
 
     migrate(url, schema)
-
-
-def _log_as_json() -> None:
-    """One JSON object per line on standard output; what uvicorn says goes the same way."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(),
-    )
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=os.environ.get("ROPEWALK_LOG_LEVEL", "WARNING"),
-        format='{"event": "library", "logger": "%(name)s", "level": "%(levelname)s", "text": "%(message)s"}',
-    )

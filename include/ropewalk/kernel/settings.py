@@ -56,7 +56,18 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = None
     store_url: str = "file:///var/lib/ropewalk/store"
-    token: SecretStr | None = None
+    public_keys: str = Field(
+        "", description="of those whose tokens the stage answers to: Ed25519, in PEM, one or more"
+    )
+    tls_cert: Path | None = Field(
+        None, description="the certificate of the stage, in PEM: it speaks TLS alone"
+    )
+    tls_key: Path | None = None
+    tls_ca: Path | None = Field(
+        None,
+        description="the authority of the installation's certificates: other stages must have one of it",
+    )
+    tls_mutual: bool = Field(False, description="whether clients must have one, too")
     view_token: SecretStr | None = Field(
         None, description="opens the present stage's pages in a browser"
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 from ropewalk.contracts.errors import RopewalkError
 from ropewalk.local import down, environment, first_run, logs, remove, status, up
 from ropewalk.local.home import Home
+from ropewalk.local.installation import Installation
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console(highlight=False)
@@ -48,8 +49,11 @@ def down_command() -> None:
 
 @app.command("status")
 def status_command() -> None:
-    """Show what runs, where, since when, and how much memory it has."""
-    console.print(status.status(Home.from_environment()))
+    """Show what runs, where, since when, and how much memory it has; programs' tokens are renewed."""
+    home = Home.from_environment()
+    console.print(status.status(home))
+    if home.endpoints.exists():
+        Installation.open(home).write_endpoints()
 
 
 @app.command("logs")

@@ -20,11 +20,12 @@ from ropewalk.contracts.errors import RopewalkError
 from ropewalk.local import airflow, ports, secrets
 from ropewalk.local.databases import LOGINS, STAGES, Databases
 from ropewalk.local.home import Home, write_private
-from ropewalk.local.installation import Installation
+from ropewalk.local.installation import FILES, Installation
 
 STATE = Path("/var/lib/ropewalk/airflow")
 CODE = Path("/opt/ropewalk")
 MOUNTED = Path("/run/secrets")
+CERTIFICATE = {"ca": "ca.pem", "cert": "tls.pem", "key": "tls.key"}  # of a service, in its folder
 HOSTS = {"airflow": "airflow-api-server"}  # of a part that is not called as its service is
 HTTP, FLIGHT, POSTGRES = 8080, 8815, 5432
 ROLES = (*LOGINS, "superuser")
@@ -70,12 +71,26 @@ class Containers(Installation):
         """The service of a part."""
         return HOSTS.get(name, name)
 
+    def certificate(self, name: str) -> dict[str, str]:  # noqa: ARG002 - each is given its own, by the same name
+        """The files of a service that speaks TLS, as they are mounted into its container."""
+        return {part: str(MOUNTED / file) for part, file in CERTIFICATE.items() if self.tls}
+
     def write_secrets(self) -> None:
         """Writes what each service reads to a folder of its own."""
         for stage in STAGES:
             self.write_stage_secrets(stage)
-        for path, text in self._files().items():
+        for path, text in {**self._files(), **self._certificates()}.items():
             write_private(self.home.folder("secrets") / path, text)
+
+    def _certificates(self) -> Mapping[str, str]:
+        """The certificate and key of each service that calls or is called over TLS, and whom to trust."""
+        if self.tls is None:
+            return {}
+        return {
+            f"{name}/{CERTIFICATE[part]}": (self.tls / file.format(name=name)).read_text()
+            for name in (*STAGES, "airflow")
+            for part, file in FILES.items()
+        }
 
     def _files(self) -> Mapping[str, str]:
         """The files of the services that are no stages."""

@@ -13,13 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.tokens import ALL, OWNER, mint, public_key
 from ropewalk.local import airflow, ports, secrets
 from ropewalk.local.databases import READER, RESULTS, STAGES, Databases
 from ropewalk.local.home import REPOSITORY, Home, write_private
 from ropewalk.local.ports import Plan
 from ropewalk.local.postgres import Cluster, cluster
 
-OWN = {"ROPEWALK_HOME", "ROPEWALK_PORT_BASE", "ROPEWALK_DAGS_FOLDER", "ROPEWALK_PRIVATE_HOSTS"}
+OWN = {
+    "ROPEWALK_HOME",
+    "ROPEWALK_PORT_BASE",
+    "ROPEWALK_DAGS_FOLDER",
+    "ROPEWALK_PRIVATE_HOSTS",  # it is added to
+    "ROPEWALK_TLS_DIR",
+}
+TLS = {"cert": "ROPEWALK_TLS_CERT", "key": "ROPEWALK_TLS_KEY", "ca": "ROPEWALK_TLS_CA"}
+FILES = {
+    "ca": "ca.pem",
+    "cert": "{name}.pem",
+    "key": "{name}.key",
+}  # as `ropewalk certificates` does
 LOCAL = "127.0.0.1,localhost"
 
 
@@ -75,11 +88,25 @@ class Installation:
 
     def url(self, name: str) -> str:
         """The URL of what listens on a named port."""
-        return f"http://{self.host(name)}:{self.ports[name]}"
+        scheme = "https" if name in STAGES and self.tls else "http"
+        return f"{scheme}://{self.host(name)}:{self.ports[name]}"
 
     def flight(self, stage: str) -> str:
         """The address of a stage's Flight server."""
-        return f"grpc://{self.host(stage)}:{self.ports[f'{stage}_flight']}"
+        scheme = "grpc+tls" if self.tls else "grpc"
+        return f"{scheme}://{self.host(stage)}:{self.ports[f'{stage}_flight']}"
+
+    @property
+    def tls(self) -> Path | None:
+        """The folder that ``ropewalk certificates`` has written, where the stages are to speak TLS."""
+        folder = os.environ.get("ROPEWALK_TLS_DIR")
+        return Path(folder).absolute() if folder else None
+
+    def certificate(self, name: str) -> dict[str, str]:
+        """The files of a service that speaks TLS: its certificate, its key, and whom to trust."""
+        if self.tls is None:
+            return {}
+        return {part: str(self.tls / file.format(name=name)) for part, file in FILES.items()}
 
     def write_airflow_settings(self) -> str:
         """Writes Airflow's settings file; gives its text."""
@@ -97,10 +124,11 @@ class Installation:
         return {
             f"ropewalk_{stage}": {
                 "conn_type": "ropewalk_stage",
-                "schema": "http",
+                "schema": "https" if self.tls else "http",
                 "host": self.host(stage),
                 "port": self.ports[stage],
-                "password": self.secrets["token"],
+                "password": self.secrets["signing_key"],
+                "extra": self.certificate("airflow"),
             }
             for stage in STAGES
         }
@@ -136,6 +164,7 @@ class Installation:
             "ROPEWALK_ROOT_DATA": str(self.home.folder("data")),
             "ROPEWALK_SECRETS_DIR": str(self.home.folder("secrets", stage)),
             **({"ROPEWALK_PRIVATE_HOSTS": self._private_hosts()} if stage == "collect" else {}),
+            **{TLS[part]: path for part, path in self.certificate(stage).items()},
         }
 
     def run_environment(self) -> dict[str, str]:
@@ -158,7 +187,7 @@ class Installation:
         their text.
         """
         found = {
-            "token": self.secrets["token"],
+            "public_keys": public_key(self.secrets["signing_key"]),
             "database_url": self.databases.stage(stage),
             **({"view_token": self.secrets["view_token"]} if stage == "present" else {}),
             **{
@@ -180,7 +209,7 @@ class Installation:
         return {"results": {"url": self.databases.stage("store")}} if stage == "store" else {}
 
     def endpoints(self) -> dict[str, Any]:
-        """Where everything is and what opens it, for programs."""
+        """Where everything is and what opens it, for programs; the tokens are good for a week."""
         return {
             "airflow": {
                 "url": self.url("airflow"),
@@ -191,12 +220,13 @@ class Installation:
                 stage: {
                     "url": self.url(stage),
                     "flight": self.flight(stage),
-                    "token": self.secrets["token"],
+                    "token": mint(self.secrets["signing_key"], stage, *ALL, life=OWNER),
                 }
                 for stage in STAGES
             },
             "postgres": {"results": self.databases.dsn(READER, RESULTS)},
             "present": {"url": f"{self.url('present')}/reports/?key={self.secrets['view_token']}"},
+            **({"tls": self.certificate("client")} if self.tls else {}),
         }
 
     def write_endpoints(self) -> None:

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.local.databases import LOGINS
 from ropewalk.local.home import Home, write_private
 
@@ -42,7 +43,7 @@ MAKERS = {
     **dict.fromkeys(LOGINS, _password),
     "admin": _password,
     "superuser": _password,  # of Postgres in a container; without containers it has none
-    "token": _key,
+    "signing_key": new_signing_key,
     "view_token": _password,
     "weather_token": _password,
     "airflow_jwt": _key,

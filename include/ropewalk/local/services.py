@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import psycopg
 
+from ropewalk.contracts.tls import client_context
 from ropewalk.local import processes
 from ropewalk.local.account import Account
 from ropewalk.local.databases import STAGES
@@ -87,7 +88,7 @@ def _stage(installation: Installation, stage: str) -> Service:
         stage,
         (sys.executable, "-m", f"ropewalk.{stage}"),
         installation.stage_environment(stage),
-        _answers(f"{installation.url(stage)}/readyz"),
+        _answers(f"{installation.url(stage)}/readyz", installation.certificate("client")),
         after=("databases",),
         port=stage,
         secret=installation.write_stage_secrets(stage),
@@ -133,9 +134,10 @@ def _airflow(installation: Installation) -> list[Service]:
     ]
 
 
-def _answers(url: str) -> Ready:
-    """Ready when the URL answers with success."""
-    return lambda _: httpx.get(url, timeout=10, trust_env=False).is_success
+def _answers(url: str, files: Mapping[str, str] | None = None) -> Ready:
+    """Ready when the URL answers with success; ``files`` are those of TLS."""
+    verify = client_context(files) if files else False
+    return lambda _: httpx.get(url, timeout=10, trust_env=False, verify=verify).is_success
 
 
 def _lets_in(dsn: str) -> bool:

@@ -15,11 +15,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
-from ropewalk.contracts.errors import NotFoundError, RopewalkError, UnauthorizedError
+from ropewalk.contracts.errors import (
+    NotFoundError,
+    RopewalkError,
+    UnauthorizedError,
+)
 from ropewalk.contracts.models import MetricFormat
 from ropewalk.kernel.app import Service
 from ropewalk.kernel.aside import aside
-from ropewalk.kernel.tokens import bears
+from ropewalk.kernel.auth import require
 from ropewalk.present import html
 from ropewalk.present.charting import SCHEMA
 from ropewalk.present.digits import is_number, written
@@ -68,7 +72,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/{workflow}/")
     async def history(request: Request, workflow: WorkflowName) -> Response:
         found = await _runs(service, workflow, limit=MOST_RUNS)
-        inside = bears(request.headers.get("authorization", ""), service.settings.token)
+        inside = _of_a_program(request)
         return _html(_history(workflow, found, "" if inside else f"{ROOT}/"))
 
     @router.get("/{workflow}/{run_id}/")
@@ -86,6 +90,8 @@ def _viewed(service: Service) -> type[APIRoute]:
     """The class of routes that are for viewers only, and that tell errors as a page."""
 
     class Viewed(APIRoute):
+        right = "reports"  # of a token; or the view key
+
         def get_route_handler(self) -> Handler:
             handler = super().get_route_handler()
 
@@ -105,14 +111,15 @@ def _viewed(service: Service) -> type[APIRoute]:
     return Viewed
 
 
-_TITLES = {401: "A key is needed", 404: "There is no such report"}
+_TITLES = {401: "A key is needed", 403: "Not with this token", 404: "There is no such report"}
 
 
 def _admit(request: Request, service: Service) -> Response | None:
     """Nothing for a viewer; for the view key in the address, a cookie and the address without it."""
     key = service.settings.view_token
     name = _cookie(key)
-    if bears(request.headers.get("authorization", ""), service.settings.token):
+    if _of_a_program(request):
+        require(request, "reports")
         return None
     if _same(request.query_params.get("key"), key):
         answer = RedirectResponse(
@@ -132,6 +139,11 @@ def _admit(request: Request, service: Service) -> Response | None:
     raise UnauthorizedError(
         "This page opens with the link that the installation printed: its address ends in ?key=…"
     )
+
+
+def _of_a_program(request: Request) -> bool:
+    """Whether a request comes with a token, as Airflow's do; a browser's comes with a cookie."""
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def _cookie(key: SecretStr | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +19,15 @@ import httpx
 from ropewalk.contracts.errors import Problem, RetryableError, error_of
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Garbage, LogLine, Report, State, TaskRequest, TaskStatus
+from ropewalk.contracts.tokens import (
+    ALL,
+    DATASETS,
+    OWNER,
+    dataset_scope,
+    mint,
+    new_signing_key,
+    public_key,
+)
 
 PATIENCE = 60.0  # seconds
 
@@ -34,18 +42,27 @@ def free_port() -> int:
 
 @dataclass
 class StageService:
-    """One replica of a stage in a process of its own; ``stage`` is a built-in's name or a module to run."""
+    """One replica of a stage in a process of its own; ``stage`` is a built-in's name or a module to run.
+
+    ``key`` signs the tokens that it answers to; it calls itself ``audience``.
+    """
 
     stage: str
     database_url: str
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    key: str = field(default_factory=new_signing_key, repr=False)
+    audience: str = ""
     port: int = field(default_factory=free_port)
     flight_port: int = field(default_factory=free_port)
     timeout: float = 40.0  # seconds that a client of it waits for an answer
     patience: float = PATIENCE  # seconds that it may take to start, and a task to end
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def token(self) -> str:
+        """A token that allows everything at this stage."""
+        return mint(self.key, self.audience or self.stage.rpartition(".")[2], *ALL, life=OWNER)
 
     @property
     def url(self) -> str:
@@ -113,7 +130,8 @@ class StageService:
         """Submit a task."""
         with self.client as client:
             answer = client.put(
-                f"/v1/tasks/{task_key(request)}", json=request.model_dump(mode="json")
+                f"/v1/tasks/{task_key(request)}",
+                json=self._ticketed(request).model_dump(mode="json"),
             )
         return TaskStatus.model_validate(_body(answer))
 
@@ -155,6 +173,14 @@ class StageService:
             raise error_of(status.error or Problem(detail=f"the task is {status.state}"))
         return status.report
 
+    def _ticketed(self, request: TaskRequest) -> TaskRequest:
+        """The request with the right to fetch its inputs, as Airflow's side gives it."""
+        inputs = {
+            name: ref.model_copy(update={"ticket": mint(self.key, DATASETS, dataset_scope(ref.id))})
+            for name, ref in request.inputs.items()
+        }
+        return request.model_copy(update={"inputs": inputs})
+
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
@@ -164,7 +190,7 @@ class StageService:
             "ROPEWALK_DATABASE_URL": self.database_url,
             "ROPEWALK_STORE_URL": (self.home / "store").as_uri(),
             "ROPEWALK_SCRATCH_DIR": str(self.home / "scratch" / self.stage),
-            "ROPEWALK_TOKEN": self.token,
+            "ROPEWALK_PUBLIC_KEYS": public_key(self.key),
             **self.env,
         }
 
