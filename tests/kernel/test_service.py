@@ -168,7 +168,7 @@ def test_of_a_step_that_reads_on_one_task_runs_at_a_time(
         for run, mark in marks.items()
     }
     keys = {run: service.submit(request).key for run, request in asked.items()}
-    until(marks["one"].exists)
+    until(lambda: begun(marks["one"]))
     service.do(ask())  # the stage has room for another
     assert service.read(keys["two"]).state is State.QUEUED
     (tmp_path / "go").touch()
@@ -180,7 +180,7 @@ def test_cancel_ends_the_work_and_nothing_is_visible(
 ) -> None:
     request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "never"), asker="one")
     key = service.submit(request).key
-    until((tmp_path / "mark").exists)
+    until(lambda: begun(tmp_path / "mark"))
     child = int((tmp_path / "mark").read_text())
     assert service.cancel(key, "another").state is State.RUNNING
     assert service.cancel(key, "one").state is State.CANCELLED
@@ -193,7 +193,7 @@ def test_a_running_task_asked_for_again_is_joined(
 ) -> None:
     request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
     key = service.submit(request).key
-    until((tmp_path / "mark").exists)
+    until(lambda: begun(tmp_path / "mark"))
     assert service.submit(request).state is State.RUNNING
     (tmp_path / "go").touch()
     assert service.end(key).attempt == 1
@@ -205,7 +205,7 @@ def test_a_killed_service_leaves_no_child_and_its_task_is_done_after_a_restart(
     with running(make(ROPEWALK_LEASE_SECONDS="60")) as (one,):
         request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
         key = one.submit(request).key
-        until((tmp_path / "mark").exists)
+        until(lambda: begun(tmp_path / "mark"))
         child = int((tmp_path / "mark").read_text())
         one.stop(signal.SIGKILL)
         until(lambda: not Path(f"/proc/{child}").exists())
@@ -221,7 +221,7 @@ def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
     with running(make(), make()) as (one, other):
         request = ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
         key = one.submit(request).key
-        until((tmp_path / "mark").exists)
+        until(lambda: begun(tmp_path / "mark"))
         holder = min((one, other), key=lambda replica: _holds(replica, tmp_path))
         assert holder.process is not None
         os.kill(holder.process.pid, signal.SIGSTOP)
@@ -234,6 +234,11 @@ def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
             os.kill(holder.process.pid, signal.SIGCONT)
         assert (status.state, status.attempt) == (State.SUCCEEDED, 2)
         assert holder.end(key).attempt == 2
+
+
+def begun(mark: Path) -> bool:
+    """Whether the work has begun and has said so to the last letter."""
+    return mark.exists() and mark.read_text().endswith("\n")
 
 
 def _holds(replica: StageService, folder: Path) -> int:
