@@ -1,4 +1,4 @@
-"""``python -m bench [a b c d e f g]``: runs the benchmarks, all or the named ones, and prints their tables."""
+"""``python -m bench [a b c d e f g h i]``: runs the benchmarks, all or the named ones, and prints their tables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bench.table import show
 
 BENCHMARKS = {
     "a": "year", "b": "transfer", "c": "load", "d": "trigger", "e": "memory", "f": "backfill",
-    "g": "protocol",
+    "g": "protocol", "h": "secure", "i": "requests",
 }  # fmt: skip
 
 
 def main() -> None:
     """Runs what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="a|b|c|d|e|f|g")
-    parser.add_argument("--rows", type=int, default=Options.rows, help="of the table in b and c")
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="a|b|c|d|e|f|g|h|i")
+    parser.add_argument("--rows", type=int, default=Options.rows, help="of the table in b, c and h")
     parser.add_argument("--rounds", type=int, default=Options.rounds)
     chosen = parser.parse_args()
     console = Console()

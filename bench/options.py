@@ -10,7 +10,7 @@ from rich.console import Console
 
 @dataclass(frozen=True)
 class Options:
-    """``rows`` of the table that (b) and (c) move; ``folder`` is a temporary one for all state."""
+    """``rows`` of the table that (b), (c) and (h) move; ``folder`` is a temporary one for all state."""
 
     console: Console
     folder: Path

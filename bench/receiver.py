@@ -32,9 +32,10 @@ def from_store(what: str, settings: Settings) -> pa.Table:
 def from_flight(what: str, settings: Settings) -> pa.Table:
     """The dataset as a stage brings it from a store that it does not share."""
     from ropewalk.kernel.flight import fetch
+    from ropewalk.kernel.tls import Tls
 
     ref = DatasetRef.model_validate_json(what).model_copy(update={"flight": settings.flight_url})
-    dataset = fetch(ref, settings.scratch_dir)
+    dataset = fetch(ref, settings.scratch_dir, Tls.of(settings))
     table = dataset.table()
     for path in dataset.files:
         path.unlink()

@@ -38,7 +38,7 @@ KEY = new_signing_key()
 def run(options: Options) -> Iterator[Figure]:
     """Measures all three ways."""
     table = sample(options.rows)
-    with _receiver() as receive, _json_server(table) as url, _flight_server(options) as (store, at):
+    with receiver() as receive, _json_server(table) as url, _flight_server(options) as (store, at):
         rivals = {
             "store": lambda: receive("store", written(store, table), at, table),
             "flight": lambda: receive("flight", ticketed(written(store, table)), at, table),
@@ -75,7 +75,7 @@ def ticketed(ref: str) -> str:
 
 
 @contextmanager
-def _receiver() -> Iterator[Any]:
+def receiver() -> Iterator[Any]:
     """Another process, and the function that has it receive a table and waits until it has."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.receiver"],
@@ -147,9 +147,7 @@ def _json_server(table: pa.Table) -> Iterator[str]:
         server.server_close()
 
 
-def _plain(settings: Settings) -> dict[str, str]:
-    return {
-        "store_url": settings.store_url,
-        "scratch_dir": str(settings.scratch_dir),
-        "flight_url": settings.flight_url or "",
-    }
+def _plain(settings: Settings) -> dict[str, Any]:
+    names = {"store_url", "scratch_dir", "flight_url", "tls_cert", "tls_key", "tls_ca"}
+    plain: dict[str, Any] = settings.model_dump(mode="json", include=names)
+    return plain

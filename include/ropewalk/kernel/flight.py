@@ -70,7 +70,7 @@ class Server(flight.FlightServerBase):  # type: ignore[misc]
         """The rows of a dataset; the ticket is its id, ``key/output``."""
         with _as_flight(context):
             dataset = self._opened(context, ticket.ticket.decode())
-            return flight.GeneratorStream(dataset.schema, _sent(dataset))
+            return flight.GeneratorStream(dataset.schema, sent(dataset))
 
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Take in a dataset; the answer's metadata is its reference."""
@@ -211,7 +211,8 @@ def fetch(ref: DatasetRef, scratch: Path, tls: Tls | None = None) -> Dataset:
     return Dataset(ref, columns_of(reader.schema), [path])
 
 
-def _sent(dataset: Dataset) -> Iterator[Any]:
+def sent(dataset: Dataset) -> Iterator[Any]:
+    """What a stream of a dataset brings: its batches, and at the end what they must have been."""
     digest = json.dumps({"rows": dataset.rows, "fingerprint": dataset.ref.fingerprint}).encode()
     yield from dataset.reader()
     yield _empty(dataset.schema), digest
