@@ -325,7 +325,7 @@ def encrypted(stack: Project) -> Iterator[Project]:
         stack.make("secrets")
 
 
-KNOCK = """
+KNOCK = r"""
 import socket, ssl, sys
 host, port = sys.argv[1], int(sys.argv[2])
 context = ssl.create_default_context(cafile="/run/secrets/ca.pem")
@@ -337,7 +337,7 @@ try:
         with context.wrap_socket(plain, server_hostname=host) as session:
             session.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
             print("in" if session.recv(1) else "closed")
-except OSError as error:
+except OSError:
     print("out")
 """
 
