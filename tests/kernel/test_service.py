@@ -122,6 +122,17 @@ def test_what_a_task_prints_is_in_its_log(service: StageService, ask: Ask) -> No
     assert {line.text for line in service.lines(report.key)} == said
 
 
+def test_a_secret_that_a_task_tells_is_in_no_log_and_no_error(
+    service: StageService, ask: Ask
+) -> None:
+    request = ask("blab")
+    with pytest.raises(FatalError, match=r"ropewalk_collect:\*\*\*@"):
+        service.do(request)
+    log = [line.text for line in service.lines(task_key(request))]
+    assert len([text for text in log if "ropewalk_collect:***@" in text]) == 2  # printed and told
+    assert "collect-test" not in "\n".join([*log, service.log()])
+
+
 def test_an_error_that_postgres_cannot_keep_as_it_is_is_told(
     service: StageService, ask: Ask
 ) -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ropewalk.cli.remote import perform_there
-from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.errors import ConfigError, RopewalkError
 from ropewalk.contracts.models import DatasetRef, Report, RunInfo, Scalar
 from ropewalk.contracts.models import Progress as Done
 from ropewalk.workflow import Step, Workflow, partition_of, partition_on, partitions, task_request
@@ -35,6 +35,7 @@ def run_workflow(
     last: date | None = None,
 ) -> dict[str, Report]:
     """Run every step, of each partition from ``day`` to ``last``; prints how it goes. The reports by step."""
+    from ropewalk.kernel.hide import hidden, hider
     from ropewalk.kernel.perform import open_store, perform
     from ropewalk.kernel.settings import Settings
     from ropewalk.kernel.stage import built_in, load
@@ -42,7 +43,7 @@ def run_workflow(
     settings = Settings(
         store_url=(store / "store").as_uri(), scratch_dir=store / "scratch", pictures="kept"
     )
-    datasets = open_store(settings)
+    datasets, hide = open_store(settings), hider(settings)
     now = datetime.now(UTC)
     if workflow.header.partition and day is None:
         raise ConfigError(
@@ -68,15 +69,18 @@ def run_workflow(
 
             def tell(level: str, text: str, step: Step = step) -> None:
                 if level != "info":
-                    console.print(f"[yellow]{step.name}:[/] {escape(text)}")
+                    console.print(f"[yellow]{step.name}:[/] {escape(hide(text))}")
 
-            if step.connection is not None:
-                reports[step.name] = perform_there(step.connection, request, datasets, tell)
-            else:
-                stage = load(built_in(step.stage))
-                reports[step.name] = perform(
-                    stage, request, store=datasets, settings=settings, show=show, tell=tell
-                )
+            try:
+                if step.connection is not None:
+                    reports[step.name] = perform_there(step.connection, request, datasets, tell)
+                else:
+                    stage = load(built_in(step.stage))
+                    reports[step.name] = perform(
+                        stage, request, store=datasets, settings=settings, show=show, tell=tell
+                    )
+            except RopewalkError as error:
+                raise hidden(error, hide) from None
             shown.update(bar, total=1, completed=1)
     console.print(_table(reports))
     _write_pages(reports, datasets, store, console)

@@ -52,5 +52,5 @@ def run_flight(settings: Settings) -> None:
     from ropewalk.kernel.log import log_as_json
 
     bind_to_parent()
-    log_as_json()
+    log_as_json(settings)
     serve(settings)

@@ -25,6 +25,7 @@ from ropewalk.contracts.errors import FatalError, Problem, RetryableError, Ropew
 from ropewalk.contracts.models import Progress, Report
 from ropewalk.kernel.child import do_task
 from ropewalk.kernel.failpoints import failpoint
+from ropewalk.kernel.hide import hidden, hider
 from ropewalk.kernel.ledger import Ledger, Row, window_of
 from ropewalk.kernel.metrics import BUSY, ENDED, SECONDS
 from ropewalk.kernel.settings import Settings
@@ -122,6 +123,7 @@ class Attempt:
         self._outcome: Report | RopewalkError | None = None
         self._progress: Progress | None = None
         self._lines: list[Line] = []
+        self._hide = hider(runner.settings)
         self._renewed = time.monotonic()
         self._begun = time.monotonic()
         self._lost = False
@@ -272,13 +274,14 @@ class Attempt:
         """Take in one message of the child."""
         what, value = json.loads(line)
         if what == "log":
-            self._lines.append((datetime.now(UTC), value[0], value[1][:MAX_LINE]))
+            self._say(value[0], value[1])
         elif what == "progress":
             self._progress = Progress.model_validate(value)
         elif what == "report":
             self._outcome = self._outcome or Report.model_validate(value)
         elif what == "error":
-            self._outcome = self._outcome or error_of(Problem.model_validate(value))
+            error = error_of(Problem.model_validate(value))
+            self._outcome = self._outcome or hidden(error, self._hide)
         elif what == "fence":
             self._answering = asyncio.get_running_loop().create_task(self._answer(down))
 
@@ -294,9 +297,12 @@ class Attempt:
 
     def _print(self, line: bytes) -> None:
         """Take in a line that the child, or a library in it, printed."""
-        text = line.decode(errors="replace").rstrip()[:MAX_LINE]
+        text = line.decode(errors="replace").rstrip()
         if text:
-            self._lines.append((datetime.now(UTC), "info", text))
+            self._say("info", text)
+
+    def _say(self, level: str, text: str) -> None:
+        self._lines.append((datetime.now(UTC), level, self._hide(text)[:MAX_LINE]))
 
     async def _flush(self) -> None:
         lines, self._lines = self._lines, []

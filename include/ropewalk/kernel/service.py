@@ -53,6 +53,7 @@ def main(path: str) -> None:
     try:
         stage = load(path)
         settings = checked(settings_of(stage.name))
+        log_as_json(settings)
     except RopewalkError as error:
         _refuse(error)
     with own_folder(settings.scratch_dir) as scratch:

@@ -121,7 +121,14 @@ def connection(name: str) -> Connection:
             code="unknown_connection",
             hint=nearest(name, names) or f"set {CONNECTION}{name.upper()} for this stage",
         )
-    return Connection(**_fields(names[name], name))
+    found = Connection(**_fields(names[name], name))
+    if not _is_readable(found.url.get_secret_value()):
+        raise ConfigError(
+            f"the URL of the connection {name!r} cannot be read: its password has @, /, ? or #",
+            code="connection",
+            hint="write %40 for @, %2F for /, %3F for ? and %23 for #",
+        )
+    return found
 
 
 def connection_names() -> dict[str, str]:
@@ -141,6 +148,13 @@ def connection_names() -> dict[str, str]:
 def roots() -> dict[str, str]:
     """Every configured root of files: ``ROPEWALK_ROOT_DATA=/srv/data`` is what ``data://`` means."""
     return {k.removeprefix(ROOT).lower(): v for k, v in os.environ.items() if k.startswith(ROOT)}
+
+
+def _is_readable(url: str) -> bool:
+    """Whether it is clear where a password ends: else its rest is taken for a host, and told in errors."""
+    place, *rest = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)
+    cut = re.search(r"^[^\[@]*:(?!\d*$)", place) is not None
+    return place.count("@") <= 1 and not (cut and "@" in "".join(rest) and "@" not in place)
 
 
 def _fields(text: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nearest
 from ropewalk.contracts.models import Scalar
 from ropewalk.workflow.columns import foretell
+from ropewalk.workflow.literals import literal_secrets
 from ropewalk.workflow.model import (
     After,
     Header,
@@ -73,6 +74,8 @@ class _Loader:
 
     def load(self) -> Workflow:
         header = self._header()
+        for path, error in literal_secrets(self.text):
+            self.report(path, error)
         steps = self._steps(header) if header else {}
         if header and not self.problems:
             self._edges(steps)

@@ -29,6 +29,7 @@ class Options(PluginOptions):
         "wait",
         "print",
         "bug",
+        "blab",
         "watermark",
         "lose",
         "window",
@@ -109,6 +110,15 @@ def bug(_: Options, __: Task) -> None:
     raise KeyError("surprise")
 
 
+def blab(_: Options, task: Task) -> None:
+    """Tell, in all ways that there are, what nobody should know."""
+    secret = os.environ["ROPEWALK_DATABASE_URL"]
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
+    task.warning(secret)
+    raise ValueError(secret)
+
+
 def watermark(options: Options, task: Task) -> None:
     """Move the watermark on by as many rows as there are."""
     task.watermark = int(task.since or 0) + options.rows
@@ -141,6 +151,6 @@ def read(_: Options, task: Task) -> None:
 
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
-    "print": speak, "bug": bug, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
+    "print": speak, "bug": bug, "blab": blab, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
     "read": read,
 }  # fmt: skip
