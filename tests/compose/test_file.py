@@ -53,6 +53,16 @@ def test_with_tls_every_stage_speaks_it_and_tells_where() -> None:
         }
 
 
+def test_where_stages_speak_in_plain_is_said_in_the_file_and_in_no_image() -> None:
+    stages = [one for one in SERVICES.values() if "STAGE" in str(one.get("build", ""))]
+    networks: dict[str, Any] = yaml.safe_load(TEXT)["networks"]
+    for service in stages:
+        assert service["environment"]["ROPEWALK_TRUSTED_NETWORK"] == "true"
+        open_to = {name for name in service["networks"] if not networks[name].get("internal")}
+        assert open_to <= {"outside", "front"}  # on which nobody else is
+    assert "TRUSTED_NETWORK" not in (ROOT / "Dockerfile").read_text("utf-8")
+
+
 def test_all_fit_a_laptop() -> None:
     limits = {
         name: int(service["deploy"]["resources"]["limits"]["memory"].removesuffix("m"))

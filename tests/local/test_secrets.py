@@ -6,6 +6,8 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.local import secrets
 from ropewalk.local.home import Home, write_private
 
@@ -20,10 +22,19 @@ def test_secrets_are_generated_once_and_differ_between_installations(tmp_path: P
 
 
 def test_a_secret_that_a_new_version_needs_is_added(tmp_path: Path) -> None:
-    write_private(tmp_path / secrets.FILE, json.dumps({"view_token": "kept"}))
+    write_private(tmp_path / secrets.FILE, json.dumps({"view_token": "kept-as-it-is-here"}))
     found = secrets.load(Home(tmp_path))
-    assert found["view_token"] == "kept"
+    assert found["view_token"] == "kept-as-it-is-here"
     assert set(found) == set(secrets.MAKERS)
+
+
+@pytest.mark.parametrize(
+    "weak", ["", "admin", "Changeme123!", "short-one", "aaaaaaaaaaaaaaaaaaaaaaaa"]
+)
+def test_a_weak_secret_that_someone_wrote_there_is_refused(tmp_path: Path, weak: str) -> None:
+    write_private(tmp_path / secrets.FILE, json.dumps({"admin": weak}))
+    with pytest.raises(ConfigError, match="admin (is|has) "):
+        secrets.load(Home(tmp_path))
 
 
 def test_keys_are_as_long_as_their_users_want_them(tmp_path: Path) -> None:

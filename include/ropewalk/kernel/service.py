@@ -27,6 +27,7 @@ from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.log import log_as_json
 from ropewalk.kernel.manifests import ManifestStore
+from ropewalk.kernel.refuse import refuse_open_house, refuse_weak_secrets
 from ropewalk.kernel.runner import Runner
 from ropewalk.kernel.scratch import own_folder
 from ropewalk.kernel.settings import Settings, settings_of
@@ -78,7 +79,7 @@ def _serve(path: str, stage: Stage, settings: Settings) -> None:
 
 
 def _refuse(error: RopewalkError) -> NoReturn:
-    log.critical("stage.refused", error=str(error))
+    log.critical("stage.refused", code=error.code, error=str(error))
     sys.exit(2)
 
 
@@ -186,6 +187,8 @@ def checked(settings: Settings) -> Settings:
     Verifier(settings.public_keys, ()).check_keys()
     Tls.of(settings).check()
     database_url(settings)
+    refuse_weak_secrets(settings)
+    refuse_open_house(settings)
     return settings
 
 

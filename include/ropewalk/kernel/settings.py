@@ -49,6 +49,9 @@ class Settings(BaseSettings):
 
     stage: str = "local"
     host: str = "127.0.0.1"
+    trusted_network: bool = Field(
+        False, description="whether plain HTTP and gRPC may be spoken beyond this machine"
+    )
     port: int = 0
     flight_port: int = 0
     flight_url: str | None = Field(

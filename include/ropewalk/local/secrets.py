@@ -10,7 +10,9 @@ import os
 import secrets
 from collections.abc import Mapping
 
+from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.tokens import new_signing_key
+from ropewalk.contracts.weak import weakness
 from ropewalk.local.databases import LOGINS
 from ropewalk.local.home import Home, write_private
 
@@ -18,9 +20,14 @@ FILE = "secrets.json"
 
 
 def load(home: Home) -> Mapping[str, str]:
-    """The installation's secrets by name; what is missing is generated and kept."""
+    """The installation's secrets by name; what is missing is generated and kept; ConfigError where one is weak."""
     path = home.path / FILE
     known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, value in known.items():
+        if why := weakness(value):
+            raise ConfigError(
+                f"{name} {why}", file=str(path), hint="remove its line: it is then made anew"
+            )
     missing = {name: make() for name, make in MAKERS.items() if name not in known}
     if missing:
         write_private(path, json.dumps({**known, **missing}, indent=2) + "\n")
