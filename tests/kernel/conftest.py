@@ -25,18 +25,18 @@ Make = Callable[..., StageService]
 @pytest.fixture
 def make(postgres: Postgres, tmp_path: Path) -> Make:
     """Makes replicas of the example stage with one store and one ledger, this test's own."""
-    return _maker(postgres, tmp_path)
+    return maker(postgres, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageService]:
     """The example stage, running."""
-    make = _maker(postgres, tmp_path_factory.mktemp("service"))
+    make = maker(postgres, tmp_path_factory.mktemp("service"))
     with running(make()) as (one,):
         yield one
 
 
-def _maker(postgres: Postgres, home: Path) -> Make:
+def maker(postgres: Postgres, home: Path) -> Make:
     url = postgres.database().stage("collect")
 
     def one(**env: str) -> StageService:

@@ -164,8 +164,58 @@ def test_what_is_refused_is_in_the_log_without_the_token(service: StageService) 
     log = service.log()
     told = [json.loads(line) for line in log.splitlines() if '"call.refused"' in line]
     assert {"GET /v1/describe", "flight DO_GET"} <= {line["place"] for line in told}
-    assert {"token_invalid"} <= {line["code"] for line in told}
+    assert {"token_signature"} <= {line["code"] for line in told}
     assert not [part for part in token.split(".")[1:] if part in log]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("none", "token_missing"),
+        ("no token", "token_invalid"),
+        ("expired", "token_expired"),
+        ("not yet valid", "token_early"),
+        ("another stage's", "token_audience"),
+        ("another key's", "token_signature"),
+        ("tampered", "token_signature"),
+        ("alg none", "token_algorithm"),
+        ("HS256 with the public key", "token_algorithm"),
+        ("another task's", "token_scope"),
+    ],
+)
+def test_the_log_tells_why_a_call_was_refused_on_either_way(
+    service: StageService, kind: str, code: str
+) -> None:
+    another = mint(service.key, "collect", task_scope("0" * 64))
+    token = {**refused_tokens(service.key, "tasks"), "another task's": another}[kind]
+    said = len(service.log())
+    answer = httpx.get(
+        f"{service.url}/v1/tasks/{'1' * 64}", headers={"authorization": f"Bearer {token}".strip()}
+    )
+    with (
+        flight.FlightClient(service.flight) as client,
+        pytest.raises(
+            (flight.FlightUnauthenticatedError, flight.FlightUnauthorizedError)
+        ) as caught,
+    ):
+        client.do_get(flight.Ticket("x/y"), _options(token)).read_all()
+    lines = [json.loads(line) for line in service.log()[said:].splitlines()]
+    assert {(line["event"], line["code"]) for line in lines} == {("call.refused", code)}
+    assert {line["place"].partition(" ")[0] for line in lines} == {"GET", "flight"}
+    assert answer.json()["code"] == code
+    assert f'"code":"{code}"' in str(caught.value)
+    assert not [
+        part for part in token.split(".") if len(part) > 20 and part in service.log()[said:]
+    ]
+
+
+def test_who_comes_with_an_expired_token_is_told_where_to_get_another(
+    service: StageService,
+) -> None:
+    token = refused_tokens(service.key, "describe")["expired"]
+    answer = httpx.get(f"{service.url}/v1/describe", headers={"authorization": f"Bearer {token}"})
+    assert "ropewalk token makes a new one" in answer.json()["hint"]
+    assert "make status" in answer.json()["hint"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
-from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
+from ropewalk.contracts.errors import BusyError, ConfigError, DataError, FatalError, RetryableError
 from ropewalk_airflow.retry import StageRetryPolicy
 
 
@@ -27,3 +27,4 @@ def test_what_may_pass_takes_the_retries_of_the_file() -> None:
 
 def test_a_server_that_says_when_is_believed() -> None:
     assert decide(RetryableError("x", retry_after=90)) == (RetryAction.RETRY, 90)
+    assert decide(BusyError("x", retry_after=30)) == (RetryAction.RETRY, 30)

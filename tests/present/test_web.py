@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
+from ropewalk.contracts.errors import BusyError
 from ropewalk.contracts.tokens import mint
+from ropewalk.present.web import DRAWN_AT_ONCE, DRAWN_SOON, _Files
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.services import StageService, running
 
@@ -56,6 +61,39 @@ def test_nobody_sees_anything_without_a_key(service: StageService) -> None:
             assert answer.status_code == 401
             assert "?key=" in answer.text
             assert "Late" not in answer.text
+
+
+def test_who_has_no_key_is_in_the_log_without_what_he_tried(service: StageService) -> None:
+    said = len(service.log())
+    httpx.get(f"{service.url}/reports/bench/", params={"key": "guess-of-a-key"})
+    (line,) = [json.loads(line) for line in service.log()[said:].splitlines()]
+    assert (line["event"], line["code"]) == ("call.refused", "view_key")
+    assert line["place"] == "GET /reports/bench/"
+    assert "guess" not in service.log()
+
+
+def test_a_picture_too_many_is_asked_to_come_again() -> None:
+    """Those that wait hold no thread: the stage's store is read by them."""
+
+    async def ask() -> None:
+        files = _Files(None)  # type: ignore[arg-type]
+        async with AsyncExitStack() as stack:
+            for _ in range(DRAWN_AT_ONCE):
+                await stack.enter_async_context(files.turn())
+            waiting = [asyncio.create_task(_take(files)) for _ in range(DRAWN_SOON)]
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError) as caught:
+                await _take(files)
+            assert (caught.value.status, caught.value.retry_after) == (429, 5)
+        await asyncio.gather(*waiting)
+        await _take(files)
+
+    asyncio.run(ask())
+
+
+async def _take(files: _Files) -> None:
+    async with files.turn():
+        pass
 
 
 def test_the_key_becomes_a_cookie_and_leaves_the_address(service: StageService) -> None:

@@ -6,6 +6,7 @@ RopewalkError
 └── TaskError          a task could not do its work
     ├── FatalError     doing it again gives the same
     ├── RetryableError doing it again may succeed (``retry_after`` seconds, where known)
+    │   └── BusyError  too much is asked for at once
     └── DataError      the data is wrong: type, check, row; the user mends data or bounds
 """
 
@@ -169,6 +170,12 @@ class RetryableError(TaskError):
     title, status, default_code, retryable = "Task failed for now", 503, "retryable", True
 
 
+class BusyError(RetryableError):
+    """Too much is asked for at once."""
+
+    title, status, default_code = "Too many requests", 429, "busy"
+
+
 class DataError(TaskError):
     """The data is wrong."""
 
@@ -186,6 +193,7 @@ BY_TITLE = {
         ForbiddenError,
         FatalError,
         RetryableError,
+        BusyError,
         DataError,
     )
 }

@@ -6,11 +6,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from ropewalk.contracts.errors import Problem
 
 CONTRACT_VERSION = "1.0"
+MAX_DEPTH = 64  # of options; a workflow file nests less
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -76,6 +85,23 @@ class Use(Frozen):
     plugin: Name
     version: str = "1"
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _shallow(cls, options: dict[str, Any]) -> dict[str, Any]:
+        level: list[Any] = [options]
+        for _ in range(MAX_DEPTH):
+            level = [inner for one in level for inner in _within(one)]
+        if level:
+            raise ValueError(f"options nest deeper than {MAX_DEPTH} levels")
+        return options
+
+
+def _within(value: Any) -> list[Any]:
+    """What a value of JSON holds."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 
 class Written(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -40,6 +40,7 @@ from ropewalk.contracts.models import (
 from ropewalk.kernel.auth import Open, closed
 from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.limits import Limit, Refused, Room
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.metrics import WAITING
 from ropewalk.kernel.settings import ANY_HOST, Settings
@@ -47,6 +48,7 @@ from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.tokens import Verifier
 
 PROBLEM_JSON = "application/problem+json"
+UNREAD = {408, 413}  # of a request whose rest nobody wants
 MAX_WAIT = 30.0  # seconds of one long poll
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, OSError)
 TaskKey = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -88,6 +90,7 @@ class Service:
         self.store = store
         self._collect = collect
         self.verifier = Verifier(settings.public_keys, (stage.name,))
+        self._room = Room(ledger, settings.max_queued)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @property
@@ -102,6 +105,7 @@ class Service:
 
     async def submit(self, key: str, request: TaskRequest) -> TaskStatus:
         """Enter a task, or find it; one whose outputs are no longer there is done again."""
+        await self._room.need(key)
         status = await self.ledger.submit(key, request)
         if status.state is State.SUCCEEDED and not await asyncio.to_thread(self.store.keep, key):
             await self.ledger.forget(key)
@@ -162,7 +166,7 @@ def build(service: Service, run: Run) -> FastAPI:
     app.include_router(_metrics_routes(service))
     if service.stage.web:
         app.include_router(_web_routes(service))
-    app.add_middleware(Limit, most=service.settings.max_body)
+    app.add_middleware(Limit, settings=service.settings)
     _answer_errors(app)
     return app
 
@@ -350,6 +354,8 @@ def _answer_errors(app: FastAPI) -> None:
         return problem_response(wrong.problem().model_copy(update={"status": 422}))
 
     async def http(_: Request, error: Exception) -> Response:
+        if isinstance(error, Refused):
+            return problem_response(error.problem)
         status = error.status_code if isinstance(error, HTTPException) else 500
         text = str(error.detail) if isinstance(error, HTTPException) else ""
         return problem_response(Problem(status=status, title=text, code="http", detail=text))
@@ -374,6 +380,8 @@ def problem_response(problem: Problem) -> Response:
     headers = {"Retry-After": str(int(problem.retry_after))} if problem.retry_after else {}
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if problem.status in UNREAD:
+        headers["Connection"] = "close"
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, status_code=problem.status, headers=headers, media_type=PROBLEM_JSON)
 
@@ -388,32 +396,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (401, "no valid token"),
         (403, "the token is for another task"),
         (404, "no such task"),
+        (413, "the request is too large"),
         (422, "the request's content is wrong"),
+        (429, "too many tasks wait: try again"),
         (503, "not now: try again"),
     )
 }
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class Limit:
-    """Refuses a request whose body is larger than ``most`` bytes, whatever it says of its length."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], most: int) -> None:
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count its body as it comes."""
-        seen = 0
-
-        async def counted() -> dict[str, Any]:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.most:
-                raise HTTPException(413, f"a request may have {self.most} bytes")
-            return message
-
-        await self.app(scope, counted if scope["type"] == "http" else receive, send)

@@ -48,10 +48,15 @@ def require(request: Request, right: str) -> Grant:
         grant = verifier.grant(request.headers.get("authorization", ""))
         grant.need(right)
     except (UnauthorizedError, ForbiddenError) as error:
-        client = request.client.host if request.client else ""
-        refused(error, place=f"{request.method} {request.url.path}", client=client)
+        log_refused(request, error)
         raise
     return grant
+
+
+def log_refused(request: Request, error: RopewalkError) -> None:
+    """Say in the service's log that a request was refused."""
+    client = request.client.host if request.client else ""
+    refused(error, place=f"{request.method} {request.url.path}", client=client)
 
 
 def refused(error: RopewalkError, *, place: str, client: str) -> None:

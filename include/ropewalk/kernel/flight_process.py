@@ -47,10 +47,13 @@ class FlightProcess:
 
 def run_flight(settings: Settings) -> None:
     """The child's whole life."""
-    from ropewalk.kernel.child import bind_to_parent
+    from ropewalk.kernel.child import bind_to_parent, limit_memory
     from ropewalk.kernel.flight import serve
     from ropewalk.kernel.log import log_as_json
 
     bind_to_parent()
+    limit_memory(
+        settings.memory_limit
+    )  # gRPC takes in a whole message before anyone is asked for a token
     log_as_json(settings)
     serve(settings)

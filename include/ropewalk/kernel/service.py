@@ -25,6 +25,7 @@ from ropewalk.kernel.app import Service, build
 from ropewalk.kernel.aside import aside
 from ropewalk.kernel.flight_process import FlightProcess
 from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.limits import bounded_protocol
 from ropewalk.kernel.log import log_as_json
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.refuse import refuse_open_house, refuse_weak_secrets
@@ -73,6 +74,7 @@ def _serve(path: str, stage: Stage, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=bounded_protocol(settings),
         **Tls.of(settings).uvicorn(),
         timeout_graceful_shutdown=2,
     )

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
         description="between the tombstone of an old dataset and its end, and how long any task is remembered",
     )
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
+    request_seconds: float = Field(30, description="within which a request must have come whole")
+    max_queued: int = Field(10_000, description="tasks that may wait at the stage")
     s3_endpoint: str | None = None
     python_transforms: bool = True
     pictures: Literal["asked", "kept"] = Field(

@@ -21,9 +21,15 @@ LEEWAY = 10  # seconds that two machines' clocks may differ
 PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 WHOLE = {"task": "tasks", "dataset": "datasets"}  # the right to all of a kind
 REASONS: dict[type[Exception], tuple[str, str]] = {
+    jwt.InvalidAlgorithmError: ("token_algorithm", "the token is not signed as ours are"),
     jwt.ExpiredSignatureError: ("token_expired", "the token has expired"),
     jwt.ImmatureSignatureError: ("token_early", "the token is not valid yet"),
     jwt.InvalidAudienceError: ("token_audience", "the token is for another service than this one"),
+}
+
+HINTS = {
+    "token_expired": "ropewalk token makes a new one, and make up and make status renew those in endpoints.json;"
+    " where Airflow asked, its machine's clock and this one's differ"
 }
 
 
@@ -105,5 +111,5 @@ class Verifier:
                 code, text = REASONS.get(
                     type(error), ("token_invalid", "the token is not valid here")
                 )
-                raise UnauthorizedError(text, code=code) from None
-        raise UnauthorizedError("the token is not valid here", code="token_invalid")
+                raise UnauthorizedError(text, code=code, hint=HINTS.get(code)) from None
+        raise UnauthorizedError("the token is signed by another key", code="token_signature")

@@ -45,6 +45,7 @@ def headers() -> dict[str, str]:
         "content-security-policy": f"{policy()}; frame-ancestors 'self'",
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
         "cache-control": "private, no-cache",
     }
 

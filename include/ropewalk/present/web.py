@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import threading
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from ropewalk.contracts.errors import (
+    BusyError,
     NotFoundError,
     RopewalkError,
     UnauthorizedError,
@@ -23,7 +24,7 @@ from ropewalk.contracts.errors import (
 from ropewalk.contracts.models import MetricFormat
 from ropewalk.kernel.app import Service
 from ropewalk.kernel.aside import aside
-from ropewalk.kernel.auth import require
+from ropewalk.kernel.auth import log_refused, require
 from ropewalk.present import html
 from ropewalk.present.charting import SCHEMA
 from ropewalk.present.digits import is_number, written
@@ -35,6 +36,7 @@ LATEST = "latest"
 MOST_RUNS = 400
 MOST_TICKS = 8
 DRAWN_AT_ONCE = 2
+DRAWN_SOON = 20  # pictures that may wait to be drawn
 PATIENCE = 30.0  # seconds for a picture
 
 Row = dict[str, Any]
@@ -104,14 +106,21 @@ def _viewed(service: Service) -> type[APIRoute]:
                         title=_TITLES.get(error.status, "No report"),
                         text=str(error),
                     )
-                    return HTMLResponse(text, status_code=error.status, headers=html.headers())
+                    again = {"retry-after": f"{error.retry_after:.0f}"} if error.retry_after else {}
+                    headers = {**html.headers(), **again}
+                    return HTMLResponse(text, status_code=error.status, headers=headers)
 
             return checked
 
     return Viewed
 
 
-_TITLES = {401: "A key is needed", 403: "Not with this token", 404: "There is no such report"}
+_TITLES = {
+    401: "A key is needed",
+    403: "Not with this token",
+    404: "There is no such report",
+    429: "Too much at once",
+}
 
 
 def _admit(request: Request, service: Service) -> Response | None:
@@ -136,9 +145,12 @@ def _admit(request: Request, service: Service) -> Response | None:
         return answer
     if _same(request.cookies.get(name), key):
         return None
-    raise UnauthorizedError(
-        "This page opens with the link that the installation printed: its address ends in ?key=…"
+    error = UnauthorizedError(
+        "This page opens with the link that the installation printed: its address ends in ?key=…",
+        code="view_key",
     )
+    log_refused(request, error)
+    raise error
 
 
 def _of_a_program(request: Request) -> bool:
@@ -183,30 +195,43 @@ class _Files:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._drawing = threading.BoundedSemaphore(DRAWN_AT_ONCE)
+        self._drawing = asyncio.Semaphore(DRAWN_AT_ONCE)
+        self._asked = 0
 
     async def send(self, reports: list[Row], file: str) -> Response:
         """A file of one of a run's reports."""
         for row in reports:
             for find in (self._kept, self._drawn):
                 with suppress(NotFoundError):
-                    data, media_type = await asyncio.to_thread(find, row["key"], file)
+                    data, media_type = await find(row["key"], file)
                     return Response(data, media_type=media_type, headers=html.headers())
         raise NotFoundError(f"The report has no file {file}.")
 
-    def _kept(self, key: str, file: str) -> tuple[bytes, str]:
-        data, artifact = self._service.store.artifact(key, file)
+    async def _kept(self, key: str, file: str) -> tuple[bytes, str]:
+        data, artifact = await asyncio.to_thread(self._service.store.artifact, key, file)
         return data, artifact.media_type
 
-    def _drawn(self, key: str, file: str) -> tuple[bytes, str]:
+    async def _drawn(self, key: str, file: str) -> tuple[bytes, str]:
         name, _, kind = file.rpartition(".")
         if kind not in KINDS:
             raise NotFoundError(f"{file} is no picture")
-        spec, _ = self._service.store.artifact(key, f"{name}.vl.json")
+        spec, _ = await self._kept(key, f"{name}.vl.json")
         limit = self._service.settings.memory_limit
-        with self._drawing:
-            data = aside(drawn, spec.decode(), kind, seconds=PATIENCE, memory=limit)
-        return data, KINDS[kind]
+        draw = partial(aside, drawn, spec.decode(), kind, seconds=PATIENCE, memory=limit)
+        async with self.turn():
+            return await asyncio.to_thread(draw), KINDS[kind]
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn to draw, unless too many wait already: no thread waits with it."""
+        if self._asked >= DRAWN_AT_ONCE + DRAWN_SOON:
+            raise BusyError("Too many pictures are being drawn: come again.", retry_after=5)
+        self._asked += 1
+        try:
+            async with self._drawing:
+                yield
+        finally:
+            self._asked -= 1
 
 
 def _html(text: str) -> Response:
