@@ -60,7 +60,7 @@ class StageOperator(BaseOperator):
         flights >> clean
 
     ``inputs`` are the ids of tasks whose data it reads. What a task leaves in XCom is a few hundred bytes:
-    the task's key, and references to its datasets.
+    the task's key, references to its datasets, and the keys of the tasks before it.
     """
 
     operator_extra_links = (ReportLink(), DatasetLink())
@@ -91,6 +91,7 @@ class StageOperator(BaseOperator):
         self.report: Report | None = None
         self._key: str | None = None
         self._asker = ""
+        self._before: dict[str, str] = {}
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Submit the step, and wait for its end: here for ``defer_after`` seconds, then in the triggerer."""
@@ -112,6 +113,7 @@ class StageOperator(BaseOperator):
         """Go on after the triggerer: the rest of the log, and the report or the error."""
         hook, self._key, self._asker = StageHook(self.conn_id), event["key"], str(context["ti"].id)
         self._tell(hook, event["key"], event["after"])
+        _, self._before = self._told(context, self._what(context)[1])
         return self._finish(hook.read(event["key"]), context)
 
     def on_kill(self) -> None:
@@ -121,9 +123,7 @@ class StageOperator(BaseOperator):
 
     def _request(self, context: Any) -> TaskRequest:
         workflow, step = self._what(context)
-        told = {
-            task: self._told(context, task) for task in dict.fromkeys((*step.needs, *step.after))
-        }
+        told, self._before = self._told(context, step)
         return task_request(
             workflow,
             step,
@@ -132,14 +132,29 @@ class StageOperator(BaseOperator):
             batch=batch_for(workflow, context),
             params={name: context["params"][name] for name in workflow.header.params},
             inputs={
-                task: DatasetRef.model_validate(value["outputs"][name])
-                for task, value in told.items()
+                task: DatasetRef.model_validate(told[task]["outputs"][name])
+                for task in step.needs
                 for name in ("data", "partitions")
-                if name in value["outputs"]
+                if name in told[task]["outputs"]
             },
-            upstream={task: value["key"] for task, value in told.items()},
+            upstream={task: self._before[task] for task in (*step.needs, *step.after)},
             generation=generation(context),
         )
+
+    def _told(self, context: Any, step: Step) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the tasks whose data it reads have left, and the key of every task before it.
+
+        An XCom is a round trip to Airflow (8 ms); so each holds the keys of the tasks before its own, and a page of
+        a dozen steps asks for one.
+        """
+        direct = [task for task in step.after if task in self.upstream_task_ids]
+        told = {task: _left(context, task) for task in dict.fromkeys((*step.needs, *direct))}
+        keys: dict[str, str] = {}
+        for value in told.values():
+            keys |= value.get("before", {})
+        keys |= {task: value["key"] for task, value in told.items()}
+        keys |= {task: _left(context, task)["key"] for task in step.after if task not in keys}
+        return told, keys
 
     def _what(self, context: Any) -> tuple[Workflow, Step]:
         """The workflow and the step: the file's, or made of what a hand-written DAG gives."""
@@ -157,13 +172,6 @@ class StageOperator(BaseOperator):
         header = Header(steps={step.name: {}})
         name = context["dag_run"].dag_id
         return Workflow(name, Path(), header, {step.name: step}), step
-
-    def _told(self, context: Any, task: str) -> dict[str, Any]:
-        """What an earlier task left in XCom."""
-        value = context["ti"].xcom_pull(task_ids=task)
-        if not isinstance(value, dict) or "key" not in value:
-            raise FatalError(f"task {task!r} left nothing that this step can read", code="no_xcom")
-        return value
 
     def _wait(self, hook: StageHook, status: TaskStatus, seconds: float) -> tuple[TaskStatus, int]:
         """The task's state after at most so many seconds, and the last log line that was told."""
@@ -201,7 +209,7 @@ class StageOperator(BaseOperator):
             outputs = {
                 name: ref.model_dump(mode="json") for name, ref in status.report.outputs.items()
             }
-            return {"key": status.key, "outputs": outputs}
+            return {"key": status.key, "outputs": outputs, "before": self._before}
         if status.state is State.CANCELLED:
             raise RetryableError("the task was cancelled at the stage", code="cancelled")
         error = error_of(status.error or Problem(detail="the stage gave no reason", retryable=True))
@@ -226,6 +234,14 @@ class StageOperator(BaseOperator):
         from ropewalk_airflow.lineage import lineage_of
 
         return lineage_of(self.report, str(task_instance.dag_id)) if self.report else None
+
+
+def _left(context: Any, task: str) -> dict[str, Any]:
+    """What an earlier task left in XCom."""
+    value = context["ti"].xcom_pull(task_ids=task, map_indexes=None)
+    if not isinstance(value, dict) or "key" not in value:
+        raise FatalError(f"task {task!r} left nothing that this step can read", code="no_xcom")
+    return value
 
 
 def _leave_failure(error: RopewalkError, context: Any) -> None:
