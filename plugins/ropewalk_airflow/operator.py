@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,8 @@ class StageOperator(BaseOperator):
         """Go on after the triggerer: the rest of the log, and the report or the error."""
         hook, self._key, self._asker = StageHook(self.conn_id), event["key"], str(context["ti"].id)
         self._tell(hook, event["key"], event["after"])
-        _, self._before = self._told(context, self._what(context)[1])
+        step = self._what(context)[1]
+        _, self._before = told_before(context, step, self.upstream_task_ids)
         return self._finish(hook.read(event["key"]), context)
 
     def on_kill(self) -> None:
@@ -123,7 +124,7 @@ class StageOperator(BaseOperator):
 
     def _request(self, context: Any) -> TaskRequest:
         workflow, step = self._what(context)
-        told, self._before = self._told(context, step)
+        told, self._before = told_before(context, step, self.upstream_task_ids)
         return task_request(
             workflow,
             step,
@@ -140,21 +141,6 @@ class StageOperator(BaseOperator):
             upstream={task: self._before[task] for task in (*step.needs, *step.after)},
             generation=generation(context),
         )
-
-    def _told(self, context: Any, step: Step) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the tasks whose data it reads have left, and the key of every task before it.
-
-        An XCom is a round trip to Airflow (8 ms); so each holds the keys of the tasks before its own, and a page of
-        a dozen steps asks for one.
-        """
-        direct = [task for task in step.after if task in self.upstream_task_ids]
-        told = {task: _left(context, task) for task in dict.fromkeys((*step.needs, *direct))}
-        keys: dict[str, str] = {}
-        for value in told.values():
-            keys |= value.get("before", {})
-        keys |= {task: value["key"] for task, value in told.items()}
-        keys |= {task: _left(context, task)["key"] for task in step.after if task not in keys}
-        return told, keys
 
     def _what(self, context: Any) -> tuple[Workflow, Step]:
         """The workflow and the step: the file's, or made of what a hand-written DAG gives."""
@@ -234,6 +220,24 @@ class StageOperator(BaseOperator):
         from ropewalk_airflow.lineage import lineage_of
 
         return lineage_of(self.report, str(task_instance.dag_id)) if self.report else None
+
+
+def told_before(
+    context: Any, step: Step, direct: Collection[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the tasks whose data a step reads have left, and the key of every task before it.
+
+    An XCom is a round trip to Airflow (8 ms); so each holds the keys of the tasks before its own, and of those that
+    a step waits for only the ``direct`` ones are asked.
+    """
+    asked = dict.fromkeys((*step.needs, *(task for task in step.after if task in direct)))
+    told = {task: _left(context, task) for task in asked}
+    keys: dict[str, str] = {}
+    for value in told.values():
+        keys |= value.get("before", {})
+    keys |= {task: value["key"] for task, value in told.items()}
+    keys |= {task: _left(context, task)["key"] for task in step.after if task not in keys}
+    return told, keys
 
 
 def _left(context: Any, task: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_the_connections_button_says_what_is_wrong(
     assert ok
     assert text.startswith("stage collect")
     for key, told in (
-        (new_signing_key(), "the token is not valid here"),
+        (new_signing_key(), "the token is signed by another key"),
         ("no-key", "no Ed25519 private key"),
     ):
         ok, text = connect(monkeypatch, service.port, key).test_connection()

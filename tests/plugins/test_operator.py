@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.workflow import load
-from ropewalk_airflow.operator import batch_for, generation, partition_for, run_info
+from ropewalk_airflow.dag import workflow_dag
+from ropewalk_airflow.operator import batch_for, generation, partition_for, run_info, told_before
 
 from tests.plugins.conftest import ROOT
 
@@ -98,3 +100,27 @@ def test_a_clear_or_a_refresh_reads_anew_and_a_retry_does_not() -> None:
     cleared = generation(context({}, NOW, max_tries=7))
     refreshed = generation(context({"refresh": True}, NOW))
     assert len({first, cleared, refreshed}) == 3
+
+
+def test_a_page_asks_for_what_is_directly_before_it_and_knows_every_step() -> None:
+    operator = workflow_dag(DAILY).get_task("report")
+    asked = []
+
+    def pull(task_ids: str, map_indexes: None) -> dict[str, Any]:  # noqa: ARG001 - Airflow's names
+        asked.append(task_ids)
+        step = DAILY.steps[task_ids]
+        return {
+            "key": task_ids,
+            "outputs": {},
+            "before": {name: name for name in before(step.after)},
+        }
+
+    def before(names: Iterable[str]) -> set[str]:
+        return set(names).union(*(before(DAILY.steps[name].after) for name in names))
+
+    step = DAILY.steps["report"]
+    told, keys = told_before(
+        {"ti": SimpleNamespace(xcom_pull=pull)}, step, operator.upstream_task_ids
+    )
+    assert set(asked) == set(told) == {*step.needs, "publish"}
+    assert keys == {name: name for name in DAILY.steps if name != "report"}

@@ -42,3 +42,25 @@ def test_airflow_finds_the_plugin_and_the_dags_and_loads_no_data_library() -> No
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.strip().splitlines()[-1].split(","))
     assert loaded & DATA == set()
+
+
+WARMED = """
+import sys
+sys.path[:0] = [sys.argv[2], sys.argv[3]]
+import ropewalk_airflow.plugin
+from pathlib import Path
+from ropewalk_airflow.dag import dag_of_file
+before = set(sys.modules)
+assert "invalid" not in dag_of_file(Path(sys.argv[4])).tags
+print(",".join(set(sys.modules) - before))
+"""
+
+
+def test_a_task_of_the_scheduler_loads_no_more_code_to_read_its_workflow() -> None:
+    folders = [
+        str(ROOT / name) for name in ("plugins", "include", "dags/workflows/flights_daily.yaml")
+    ]
+    command = [sys.executable, "-c", WARMED, "scheduler", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
