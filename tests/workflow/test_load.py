@@ -69,6 +69,11 @@ MISTAKES = [
         "w.yaml:16:11: there is no step 'bb' (did you mean 'b'?)",
     ),
     (
+        "an unknown step in an option",
+        FILE.replace("{schema: s}", "{tables: {bb: sums}}"),
+        "w.yaml:17:25: there is no step 'bb' (did you mean 'b'?)",
+    ),
+    (
         "a cycle",
         FILE.replace(
             "query: SELECT 1 AS n}",

@@ -45,6 +45,9 @@ def s3_server(folder: Path) -> Iterator[str]:
         "-s3",
         f"-s3.config={config}",
         "-volume.max=20",
+        "-master.telemetry=false",
+        "-s3.port.iceberg=0",  # none, nor the next: their ports would be the same for every server
+        "-s3.port.lance=0",
         *options,
     ]
     with (folder / "weed.log").open("wb") as log:

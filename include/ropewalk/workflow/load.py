@@ -222,8 +222,9 @@ class _Loader:
         body = self.text.value["steps"][step.name]
         for index, item in enumerate(body.get("process") or ()):
             if need in str(item):
-                return ("steps", step.name, "process", index)
-        return ("steps", step.name, "with") if "with" in body else ("steps", step.name)
+                return self.text.find(("steps", step.name, "process", index), need)
+        options = ("with",) if "with" in body else ()
+        return self.text.find(("steps", step.name, *options), need)
 
 
 def _with_order(steps: Mapping[str, Step]) -> dict[str, Step]:
