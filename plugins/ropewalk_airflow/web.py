@@ -16,7 +16,10 @@ KEPT = (
     "content-disposition",
     "content-security-policy",
     "x-content-type-options",
+    "referrer-policy",
+    "cross-origin-resource-policy",
     "cache-control",
+    "retry-after",
 )
 DagId = Annotated[str, Path(pattern=r"^[a-zA-Z0-9_.~-]{1,250}$")]
 RunId = Annotated[str, Path(pattern=r"^[a-zA-Z0-9_.~:+-]{1,250}$")]

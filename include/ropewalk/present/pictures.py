@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.present.charting import SCHEMA, Drawing
@@ -22,6 +23,9 @@ LOOK: dict[str, Any] = {
     "range": {"category": ["#1f6f8b", "#e07a3f", "#5a9367", "#8b5fa8", "#c9a227", "#b5485d"]},
 }
 SCALE = 2.0
+UNDRAWABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\u2028\u2029\ufffe\uffff]"
+)  # of no XML, or of no script
 KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -80,8 +84,17 @@ def drawn(spec: str, kind: str) -> bytes:
     """A picture, ``svg`` or ``png``, of a specification that stands alone."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(spec)
+    svg = vl_convert.vegalite_to_svg(json.dumps(_drawable(json.loads(spec))))
     return svg.encode() if kind == "svg" else vl_convert.svg_to_png(svg, scale=SCALE)
+
+
+def _drawable(value: Any) -> Any:
+    """A specification without the characters that no SVG may have: they would end the process that draws it."""
+    if isinstance(value, str):
+        return UNDRAWABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_drawable(name): _drawable(one) for name, one in value.items()}
+    return [_drawable(one) for one in value] if isinstance(value, list) else value
 
 
 def still(drawing: Drawing, title: str, width: str, values: list[dict[str, Any]]) -> dict[str, Any]:
