@@ -7,6 +7,7 @@ import decimal
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def _statement(
     """The query with its values bound, from the cursor's place on."""
     import sqlalchemy as sa
 
-    quote = connection.engine.dialect.identifier_preparer.quote
+    quote = partial(_quoted, connection.engine.dialect)
     values: dict[str, Any] = {}
     if options.table is not None:
         text = f"SELECT * FROM {'.'.join(quote(part) for part in options.table.split('.'))}"  # noqa: S608 - quoted
@@ -157,6 +158,12 @@ def _check_cursor(column: str, names: Sequence[str]) -> None:
         raise ConfigError(
             f"the query has no column {column!r}, which the cursor names", code="cursor", hint=hint
         )
+
+
+def _quoted(dialect: sa.Dialect, name: str) -> str:
+    """A name in a text of SQLAlchemy, which takes a colon for a parameter and doubles every percent sign once more."""
+    hidden = name.replace("%", "\0")
+    return _colons(dialect.identifier_preparer.quote(hidden).replace("\0", "%"))
 
 
 def _colons(query: str) -> str:
