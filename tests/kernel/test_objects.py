@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
 from ropewalk.kernel.objects import Objects, open_objects
@@ -120,3 +122,20 @@ def test_a_store_elsewhere_is_refused() -> None:
         ConfigError, match="a dataset store is file:///path or s3://bucket/prefix, not 'ftp://x'"
     ):
         open_objects("ftp://x")
+
+
+@pytest.mark.parametrize("verb", ["add", "create", "read", "local", "names", "ages", "delete"])
+def test_a_bucket_that_refuses_is_asked_again_later(
+    verb: str, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which remembers its keys
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    objects: Any = open_objects("s3://store/refused", endpoint=s3)
+    (tmp_path / "draft").write_bytes(b"rows")
+    given: dict[str, list[Any]] = {
+        "add": [tmp_path / "draft"],
+        "create": [b"{}"],
+        "local": [tmp_path],
+    }
+    with pytest.raises(RetryableError, match="the dataset store failed at tasks/ab/one"):
+        list(getattr(objects, verb)("tasks/ab/one", *given.get(verb, [])) or ())

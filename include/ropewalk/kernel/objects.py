@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -280,22 +281,23 @@ class Bucket:
         return path
 
     def names(self, prefix: str) -> Iterator[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        for page in pages:
+        for page in self._pages(prefix):
             for item in page.get("Contents", ()):
                 yield item["Key"].removeprefix(self._prefix)
 
     def ages(self, prefix: str) -> Iterator[tuple[str, float]]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        for page in pages:
+        for page in self._pages(prefix):
             now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
             for item in page.get("Contents", ()):
                 age = (now - item["LastModified"]).total_seconds()
                 yield item["Key"].removeprefix(self._prefix), age
+
+    def _pages(self, prefix: str) -> Iterator[Any]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        with _store_errors(prefix):
+            yield from pages
 
     def delete(self, name: str) -> None:
         with _store_errors(name):
@@ -307,17 +309,14 @@ class Bucket:
 
 @contextlib.contextmanager
 def _store_errors(name: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except ClientError as error:
-        if _status(error) == 404:  # noqa: PLR2004
+    except (ClientError, BotoCoreError, Boto3Error) as error:  # the last of a file's transfer
+        if isinstance(error, ClientError) and _status(error) == HTTPStatus.NOT_FOUND:
             raise NotFoundError(f"the dataset store has no {name}") from None
-        raise RetryableError(
-            f"the dataset store failed at {name}: {error}", code="store"
-        ) from error
-    except BotoCoreError as error:
         raise RetryableError(
             f"the dataset store failed at {name}: {error}", code="store"
         ) from error
