@@ -26,7 +26,7 @@ from tests.kernel.conftest import maker
 MOST, QUEUE = 100_000, 6
 LIMITS = {
     "ROPEWALK_MAX_BODY": str(MOST),
-    "ROPEWALK_REQUEST_SECONDS": "2",
+    "ROPEWALK_REQUEST_SECONDS": "4",
     "ROPEWALK_MAX_QUEUED": str(QUEUE),
 }
 Ask = Callable[..., TaskRequest]

@@ -200,8 +200,9 @@ def test_the_log_tells_why_a_call_was_refused_on_either_way(
     ):
         client.do_get(flight.Ticket("x/y"), _options(token)).read_all()
     lines = [json.loads(line) for line in service.log()[said:].splitlines()]
-    assert {(line["event"], line["code"]) for line in lines} == {("call.refused", code)}
-    assert {line["place"].partition(" ")[0] for line in lines} == {"GET", "flight"}
+    refused = [line for line in lines if line["event"] == "call.refused"]
+    assert {line["code"] for line in refused} == {code}
+    assert {line["place"].partition(" ")[0] for line in refused} == {"GET", "flight"}
     assert answer.json()["code"] == code
     assert f'"code":"{code}"' in str(caught.value)
     assert not [
