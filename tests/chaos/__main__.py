@@ -60,10 +60,13 @@ def told(total: Tally, seconds: float) -> str:
     for (kind, point), times in total.faults.items():
         kinds[kind] += times
         points[point] += times
+    bound = (
+        f"With none wrong in n = {n}, the rate is below 3/n = {3 / max(1, n):.3%} a fault (95 %)."
+    )
     lines = [
         f"{total.schedules} schedules in {seconds / 60:.0f} minutes: {len(total.wrong)} wrong.",
         f"{n} faults met a live process; a reader looked {total.looks} times.",
-        f"With none wrong in n = {n}, the rate is below 3/n = {3 / max(1, n):.3%} a fault (95 %).",
+        *([] if total.wrong else [bound]),
         "",
         "| fault | times | | phase | times |",
         "|---|---:|---|---|---:|",

@@ -83,8 +83,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._answers:
+            answer = self._answers.pop(0)  # another may come while this one is read
             await reader.read(CHUNK)
-            writer.write(self._answers.pop(0))
+            writer.write(answer)
             writer.close()
             return
         try:
