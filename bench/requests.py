@@ -29,7 +29,7 @@ def run(options: Options, seconds: float = SECONDS) -> Iterator[Figure]:
             "process",
             where.databases.stage("process"),
             options.folder,
-            env={"ROPEWALK_WORKERS": "0"},
+            env={"ROPEWALK_WORKERS": "0", "ROPEWALK_MAX_QUEUED": "1000000"},
         )
         with running(service) as (stage,), options.console.status("200 clients"):
             spent, times = asked(stage, seconds)
