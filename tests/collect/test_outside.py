@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,8 @@ from ropewalk.collect import outside
 from ropewalk.collect.outside import is_public, origin
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
 from ropewalk.testing.bench import TaskBench
+
+from tests.servers import serving
 
 SECRET = "hush-hush-hush"
 ELSEWHERE = "127.0.0.5"  # an address of this machine that stands for a public one in these tests
@@ -50,14 +51,8 @@ def server(host: str, location: str = "") -> Iterator[tuple[str, list[dict[str, 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer((host, 0), Handler) as one:
-        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://{host}:{one.server_port}", seen
-        finally:
-            one.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer((host, 0), Handler)) as url:
+        yield url, seen
 
 
 Names = Callable[..., list[str]]

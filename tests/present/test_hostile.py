@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +24,7 @@ from ropewalk.testing.services import StageService, running
 
 from tests.conftest import Postgres
 from tests.present.test_report import CHROMIUM, browser_only
+from tests.servers import serving
 
 KEY = "the-key-of-the-viewers"
 RUN = "manual__<img src=x onerror=owned()>"
@@ -63,12 +63,8 @@ class Elsewhere:
 def elsewhere() -> Iterator[Elsewhere]:
     """A running one."""
     one = Elsewhere()
-    thread = threading.Thread(target=one.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+    with serving(one.server):
+        yield one
 
 
 def request(bench: TaskBench, folder: Path, texts: list[str]) -> TaskRequest:

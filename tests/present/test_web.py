@@ -80,18 +80,21 @@ def test_a_picture_too_many_is_asked_to_come_again() -> None:
         async with AsyncExitStack() as stack:
             for _ in range(DRAWN_AT_ONCE):
                 await stack.enter_async_context(files.turn())
-            waiting = [asyncio.create_task(_take(files)) for _ in range(DRAWN_SOON)]
-            await asyncio.sleep(0)
+            asking = asyncio.Semaphore(0)
+            waiting = [asyncio.create_task(_take(files, asking)) for _ in range(DRAWN_SOON)]
+            for _ in waiting:
+                await asking.acquire()
             with pytest.raises(BusyError) as caught:
-                await _take(files)
+                await _take(files, asking)
             assert (caught.value.status, caught.value.retry_after) == (429, 5)
         await asyncio.gather(*waiting)
-        await _take(files)
+        await _take(files, asking)
 
     asyncio.run(ask())
 
 
-async def _take(files: _Files) -> None:
+async def _take(files: _Files, asking: asyncio.Semaphore) -> None:
+    asking.release()
     async with files.turn():
         pass
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 
-from ropewalk.contracts.errors import ConfigError
+from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.tokens import ALL, mint, new_signing_key, public_key
 
+ONE = re.compile(r"task:[0-9a-f]{64}|dataset:[0-9a-f]{64}/[a-z0-9_]+")  # the right to a single one
 PRIVATE, PUBLIC = "signing_key.pem", "public_keys.pem"
 
 
@@ -29,7 +31,13 @@ def write_keys(folder: Path) -> tuple[Path, Path]:
 
 
 def token(stage: str, rights: list[str], life: timedelta, key: Path | None) -> str:
-    """A token for a stage, signed with the key in a file or with the local installation's own."""
+    """A token for a stage, signed with the key in a file or with the local installation's own.
+
+    ConfigError where a right is none: the token would open nothing, and nobody would say why.
+    """
+    for right in rights:
+        if right not in ALL and not ONE.fullmatch(right):
+            raise ConfigError(f"there is no right {right!r}", hint=nearest(right, ALL))
     return mint(_key(key), stage, *(rights or ALL), life=life.total_seconds())
 
 

@@ -26,6 +26,7 @@ from ropewalk.contracts.errors import (
     Problem,
     RetryableError,
     RopewalkError,
+    TaskError,
     UnauthorizedError,
     error_of,
 )
@@ -199,9 +200,7 @@ def fetch(ref: DatasetRef, scratch: Path, tls: Tls | None = None) -> Dataset:
                 for batch in _checked(reader, digest):
                     file.write_batch(batch)
         except (flight.FlightUnauthenticatedError, flight.FlightUnauthorizedError) as error:
-            raise FatalError(
-                f"{ref.flight} does not let this task read {ref.id}: {error}", code="flight_refused"
-            ) from None
+            raise _refusal(ref, str(error)) from None
         except flight.FlightError as error:
             raise RetryableError(
                 f"{ref.flight} does not give {ref.id}: {error}", code="flight"
@@ -209,6 +208,23 @@ def fetch(ref: DatasetRef, scratch: Path, tls: Tls | None = None) -> Dataset:
     if (digest.rows, digest.hexdigest()) != (ref.rows, ref.fingerprint):
         raise RetryableError(f"{ref.id} came with other rows than it has", code="damaged")
     return Dataset(ref, columns_of(reader.schema), [path])
+
+
+def _refusal(ref: DatasetRef, told: str) -> TaskError:
+    """What it means that a ticket opens nothing: one that has expired comes anew with the next try, no other does."""
+    problem = _problem_in(told)
+    kind = RetryableError if problem.code == "token_expired" else FatalError
+    detail = f"{ref.flight} does not let this task read {ref.id}: {problem.detail}"
+    return kind(detail, code="flight_refused")
+
+
+def _problem_in(told: str) -> Problem:
+    """The problem document in the text of a Flight error, which goes on behind it; or the text as one."""
+    try:
+        found, _ = json.JSONDecoder().raw_decode(told, told.index("{"))
+        return Problem.model_validate(found)
+    except ValueError:
+        return Problem(detail=told)
 
 
 def sent(dataset: Dataset) -> Iterator[Any]:

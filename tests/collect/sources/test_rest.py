@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +15,8 @@ from ropewalk.contracts.models import Report
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.services import free_port
 from ropewalk.testing.sources import SourceSuite
+
+from tests.servers import serving
 
 RECORDS = [{"n": n, "at": f"2013-01-0{n}T00:00:00Z"} for n in range(1, 6)]
 SECRET = "hush-hush-hush"
@@ -65,12 +66,8 @@ class Api:
 def api() -> Iterator[Api]:
     """A running server."""
     one = Api()
-    thread = threading.Thread(target=one.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+    with serving(one.server):
+        yield one
 
 
 @pytest.fixture(autouse=True)
