@@ -125,6 +125,7 @@ SELECT (SELECT count(*) FROM task WHERE state = 'running') AS running,
         AND other.step = it.step AND other.cursor AND other.state = 'running') AS same
 FROM task AS it WHERE key = %(key)s AND state = 'queued'
 """
+QUEUED = "SELECT count(*) AS n FROM task WHERE state = 'queued'"
 FORGET = """
 UPDATE task SET state = 'cancelled', report = NULL WHERE key = %(key)s AND state = 'succeeded'
 RETURNING key
@@ -321,6 +322,10 @@ class Ledger:
     async def ready(self) -> None:
         """Returns when the database answers."""
         await self._one("SELECT EXISTS (SELECT FROM task)", {})
+
+    async def queued(self) -> int:
+        """How many tasks wait; of those that have ended, however many, none is looked at."""
+        return int((await self._one(QUEUED, {}))["n"])
 
     async def counts(self) -> dict[str, int]:
         """How many tasks wait and run."""

@@ -145,7 +145,7 @@ class Room:
         """BusyError where the queue is full, unless the task is in the ledger already."""
         if self._queued >= self.most or time.monotonic() - self._counted > COUNTED_ANEW:
             self._counted = time.monotonic()
-            self._queued = (await self.ledger.counts()).get(State.QUEUED, 0)
+            self._queued = await self.ledger.queued()
         if self._queued >= self.most and not await self._is_known(key):
             raise BusyError(
                 f"{self._queued} tasks wait at this stage: it takes no more",
