@@ -139,3 +139,29 @@ def test_a_bucket_that_refuses_is_asked_again_later(
     }
     with pytest.raises(RetryableError, match="the dataset store failed at tasks/ab/one"):
         list(getattr(objects, verb)("tasks/ab/one", *given.get(verb, [])) or ())
+
+
+def test_what_goes_while_it_is_looked_for_is_no_error(tmp_path: Path) -> None:
+    """A collector removes folders while another replica, or a client of Flight, goes through them."""
+    objects = open_objects((tmp_path / "store").as_uri())
+    assert objects.create("tasks/00/kept", b"")
+    done = threading.Event()
+
+    def make_and_remove() -> None:
+        for turn in range(40):
+            names = [f"tasks/{number:02x}/{turn}" for number in range(1, 40)]
+            for name in names:
+                objects.create(name, b"")
+            for name in names:
+                objects.delete(name)
+        done.set()
+
+    thread = threading.Thread(target=make_and_remove)
+    thread.start()
+    try:
+        while not done.is_set():
+            assert "tasks/00/kept" in objects.names("tasks")
+            assert "tasks/00/kept" in dict(objects.ages("tasks"))
+    finally:
+        thread.join()
+    assert list(objects.names("tasks")) == ["tasks/00/kept"]

@@ -153,18 +153,15 @@ class Directory:
         return path
 
     def names(self, prefix: str) -> Iterator[str]:
-        folder = self._path(prefix) if prefix else self.root
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if path.is_file() and not path.name.startswith("."):
+        for path in _files(self._path(prefix) if prefix else self.root):
+            if not path.name.startswith("."):
                 yield path.relative_to(self.root).as_posix()
 
     def ages(self, prefix: str) -> Iterator[tuple[str, float]]:
         now = self._clock()
-        folder = self._path(prefix)
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        for path in _files(self._path(prefix)):
             with contextlib.suppress(FileNotFoundError):
-                if path.is_file():
-                    yield path.relative_to(self.root).as_posix(), now - path.stat().st_mtime
+                yield path.relative_to(self.root).as_posix(), now - path.stat().st_mtime
 
     def _clock(self) -> float:
         """What time it is for the file system, which may be another machine's."""
@@ -335,6 +332,11 @@ def _safe(name: str) -> str:
 def overtaken(name: str) -> RetryableError:
     """The error of an attempt whose task a later one has taken over."""
     return RetryableError(f"a later attempt has taken {name} over", code="fenced")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files in a folder and below, sorted; what is removed meanwhile may be among them or not."""
+    return sorted(Path(here, name) for here, _, names in os.walk(folder) for name in names)
 
 
 def _write_synced(path: Path, data: bytes, mode: Literal["xb", "r+b"]) -> None:
