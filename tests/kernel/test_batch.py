@@ -256,6 +256,28 @@ def test_a_batch_that_is_ended_in_its_middle_goes_on_where_it_was(shop: Shop, co
     assert shop.query("SELECT count(*), count(DISTINCT (sold, shop)) FROM out.clean") == [(32, 32)]
 
 
+IDLE = "pid FROM pg_stat_activity WHERE application_name LIKE 'ropewalk:%' AND state = 'idle'"
+
+
+def test_the_loads_of_a_batch_share_a_session(shop: Shop) -> None:
+    found: set[Any] = set()
+    shop.run(DAYS[0], DAYS[-1], fence=lambda: found.update(shop.query(f"SELECT {IDLE}")))
+    assert len(found) == 1
+    assert not shop.query(f"SELECT {IDLE}"), "it ends with the batch"
+
+
+def test_a_load_of_a_batch_finds_another_session_where_that_before_it_was_ended(shop: Shop) -> None:
+    found: set[Any] = set()
+
+    def fence() -> None:
+        ended = f"SELECT pid, pg_terminate_backend(pid, 5000) FROM (SELECT {IDLE}) AS idle"
+        found.update(shop.query(ended))
+
+    shop.run(DAYS[0], DAYS[-1], fence=fence)
+    assert len(found) == len(DAYS)
+    assert shop.totals() == {name: 4 * (1 + number) for number, name in enumerate(NAMES)}
+
+
 def _written(shop: Shop, key: str) -> str:
     manifest = shop.store.manifest(key)
     assert manifest is not None

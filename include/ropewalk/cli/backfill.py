@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 LENGTH = re.compile(r"^(\d+)d?$")
 PREFIX = "batch__"  # Airflow keeps "backfill__" for its own
-POLL = 0.5  # seconds between two looks at Airflow
+POLL = 1.0  # seconds between two looks at Airflow, each of which costs it what a task wants
 PATIENCE = 120.0  # seconds that Airflow may be away
 ENDED = {"success", "failed"}
+GOING = {"running", "deferred"}
 DONE = {*ENDED, "skipped", "upstream_failed", "removed"}
 
 
@@ -174,8 +175,10 @@ class Backfill:
         tasks = self._airflow.tasks(dag, run.id)
         run.total = max(1, len(tasks))
         run.ended = sum(task["state"] in DONE for task in tasks)
-        run.now = ", ".join(t["task_id"] for t in tasks if t["state"] in {"running", "deferred"})
-        run.state = self._airflow.run(dag, run.id)["state"]
+        going = [task["task_id"] for task in tasks if task["state"] in GOING]
+        run.now = ", ".join(going)
+        if not going:  # a run that has ended has no such task
+            run.state = self._airflow.run(dag, run.id)["state"]
 
     def _rest(self, run: Run) -> list[Batch]:
         """What can be done of a failed run: the partitions before, between and after those at fault."""

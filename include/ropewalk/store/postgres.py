@@ -9,7 +9,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -78,8 +78,8 @@ def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
         databases = []
         for name in sorted(tables):  # everyone's order: two tasks do not wait for each other
             with told(name):
-                session = sessions.connect(name, reaper.tag(task.key, task.attempt))
-                stack.enter_context(closing(session))
+                tag = reaper.tag(task.key, task.attempt)
+                session = stack.enter_context(sessions.opened(name, tag))
                 reaper.end_older_attempts(session, task.key, task.attempt)
             databases.append(Database(name, session, tables[name], alone=len(tables) == 1))
         yield databases

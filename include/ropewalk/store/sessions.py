@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+_kept: ContextVar[dict[str, psycopg.Connection[Any]] | None] = ContextVar("kept", default=None)
 
 
 def dsn(name: str) -> str:
@@ -51,6 +54,46 @@ def connect(name: str, tag: str) -> psycopg.Connection[Any]:
         connect_timeout=CONNECT_SECONDS,
         **KEEPALIVES,
     )
+
+
+@contextmanager
+def opened(name: str, tag: str) -> Iterator[psycopg.Connection[Any]]:
+    """A session for one task; within `kept` the one of the task before, unless that has failed."""
+    shared = _kept.get()
+    session = _renamed(shared.pop(name), tag) if shared and name in shared else None
+    session = session or connect(name, tag)
+    try:
+        yield session
+    except BaseException:
+        session.close()
+        raise
+    if shared is None:
+        session.close()
+    else:
+        shared[name] = session
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Has tasks that follow each other share their sessions: to open one takes longer than a small load."""
+    sessions: dict[str, psycopg.Connection[Any]] = {}
+    token = _kept.set(sessions)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for session in sessions.values():
+            session.close()
+
+
+def _renamed(session: psycopg.Connection[Any], tag: str) -> psycopg.Connection[Any] | None:
+    """The session under another name; None where it has been ended meanwhile."""
+    try:
+        session.execute("SELECT set_config('application_name', %s, false)", [tag])
+    except psycopg.Error:
+        session.close()
+        return None
+    return session
 
 
 def host(session: psycopg.Connection[Any]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ropewalk.contracts.errors import FatalError
 from ropewalk.kernel.stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ropewalk.kernel.stage import Run
     from ropewalk.kernel.task import Task
 
 
@@ -26,10 +30,20 @@ def run(task: Task) -> None:
             )
 
 
+@contextmanager
+def session(_: Task) -> Iterator[Run]:
+    """Partitions of a batch share their sessions with the databases."""
+    from ropewalk.store.sessions import kept
+
+    with kept():
+        yield run
+
+
 STAGE = Stage(
     "store",
     kinds=("sink",),
     run=run,
+    session=session,
     preload=("ropewalk.kernel.no_pandas_yet", "pyarrow.compute", "ropewalk.store.postgres"),
     names="ropewalk.store.current:current",
     mend="ropewalk.store.in_doubt:mend",
