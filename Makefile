@@ -7,7 +7,7 @@ BIN := .venv/bin
 LOCAL := $(BIN)/python -m ropewalk.local
 COMPOSE := docker compose
 SECRETS := $(or $(ROPEWALK_SECRETS),.ropewalk/containers)
-PATHS := include plugins dags containers tests bench
+PATHS := include plugins dags containers scripts tests bench
 
 .PHONY: help
 help: ## list the targets
@@ -115,6 +115,15 @@ bench: install ## print the benchmarks' tables
 lock: install ## resolve requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --extra dev \
 	    --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.txt pyproject.toml
+
+.PHONY: audit
+audit: install ## look for known vulnerabilities of the locked packages (asks https://osv.dev)
+	$(BIN)/python scripts/audit.py
+
+.PHONY: bom
+bom: install ## write the bill of materials of the locked packages: build/ropewalk.cdx.json (CycloneDX)
+	@mkdir -p build
+	$(BIN)/python scripts/bom.py > build/ropewalk.cdx.json
 
 .PHONY: clean
 clean: ## stop everything, then remove the state, the databases and .venv

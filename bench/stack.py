@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import httpx
 from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.local.databases import LOGINS, STAGES, Databases
+from ropewalk.local.free_ports import free_port
 from ropewalk.local.postgres import Cluster, throwaway
-from ropewalk.testing.services import StageService, free_port, running
+from ropewalk.testing.services import StageService, running
 
 from bench.rivals import Sources
 

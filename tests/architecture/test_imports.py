@@ -26,7 +26,7 @@ MAY = {
     **{stage: {"ropewalk", "contracts", "kernel"} for stage in STAGES},
     "local": {"contracts"},
     "cli": {"ropewalk", "contracts", "workflow", "kernel"},
-    "testing": {"ropewalk", "contracts", "kernel", "workflow", "present"},
+    "testing": {"ropewalk", "contracts", "kernel", "workflow", "present", "local"},
     "ropewalk_airflow": {"contracts", "workflow"},
 }
 

@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ropewalk.local import processes
+from ropewalk.local.free_ports import free_port
 from ropewalk.local.home import Home
-from ropewalk.testing.services import free_port
+from ropewalk.local.ports import NAMES
 
 from tests.chaos.world import ROOT, descendants
 from tests.e2e.conftest import Stack
@@ -122,7 +123,7 @@ def _stack(names: list[str]) -> Iterator[Stack]:
     for name in names:
         copy = text.replace("schema: flights", f"schema: {name}")
         (dags / "workflows" / f"{name}.yaml").write_text(copy, encoding="utf-8")
-    base = int(os.environ.get("ROPEWALK_PORT_BASE") or free_port() % 20_000 + 20_000)
+    base = int(os.environ.get("ROPEWALK_PORT_BASE") or free_port(len(NAMES)))
     stack = Stack(Home(folder / "home", base), dags, "")
     try:
         stack.local("up")

@@ -29,7 +29,8 @@ from ropewalk.kernel.manifests import MANIFEST
 from ropewalk.kernel.perform import open_store
 from ropewalk.kernel.settings import Settings
 from ropewalk.local.databases import LOGINS, Databases
-from ropewalk.local.postgres import FAST, Cluster, cluster, free_port, initialise, wait_ready
+from ropewalk.local.free_ports import free_port
+from ropewalk.local.postgres import FAST, Cluster, cluster, initialise, wait_ready
 from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.s3 import PASSWORD, USER, s3_server
 from ropewalk.testing.services import StageService

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 from ropewalk.local.airflow import Client
-from ropewalk.testing.services import free_port
+from ropewalk.local.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from demo import files, fleet
-from ropewalk.testing.services import free_port
+from ropewalk.local.free_ports import free_port
 
 from tests.conftest import Postgres
 

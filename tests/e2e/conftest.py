@@ -19,8 +19,9 @@ import psycopg
 import pytest
 from ropewalk.local.airflow import Client
 from ropewalk.local.environment import environment
+from ropewalk.local.free_ports import free_port
 from ropewalk.local.home import Home
-from ropewalk.testing.services import free_port
+from ropewalk.local.ports import NAMES
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -152,7 +153,7 @@ def stack() -> Iterator[Stack]:
     shutil.copytree(ROOT / "dags", dags)
     for path in (HERE / "workflows").iterdir():
         shutil.copy(path, dags / "workflows")
-    one = Stack(Home(folder / "home", free_port() % 20_000 + 20_000), dags, "")
+    one = Stack(Home(folder / "home", free_port(len(NAMES))), dags, "")
     try:
         one.printed = one.local("up")
         yield one

@@ -22,8 +22,9 @@ from ropewalk.contracts.errors import RopewalkError
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 from ropewalk.contracts.tokens import new_signing_key
+from ropewalk.local.free_ports import free_port
 from ropewalk.testing.bench import TaskBench
-from ropewalk.testing.services import StageService, free_port
+from ropewalk.testing.services import StageService
 
 from tests.collect.sources.test_rest import Answer, Api
 from tests.conftest import Database, Postgres

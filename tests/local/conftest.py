@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from ropewalk.local.down import down
+from ropewalk.local.free_ports import free_port
 from ropewalk.local.home import Home
 from ropewalk.local.installation import Installation
-from ropewalk.local.postgres import free_port
 from ropewalk.local.remove import remove
 from ropewalk.local.up import up
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ropewalk.contracts.errors import ConfigError
+from ropewalk.local.free_ports import free_port, is_free
 from ropewalk.local.home import Home
-from ropewalk.local.ports import NAMES, STEP, is_free, plan, remembered, settle
+from ropewalk.local.ports import NAMES, STEP, plan, remembered, settle
 
 taken_ports = st.sets(st.integers(8080, 8200), max_size=60)
 
@@ -53,6 +54,11 @@ def test_a_listener_makes_a_port_taken() -> None:
         port = server.getsockname()[1]
         assert not is_free(port)
     assert is_free(port)
+
+
+def test_ports_that_are_drawn_are_free_all_in_a_row() -> None:
+    first = free_port(len(NAMES))
+    assert all(map(is_free, range(first, first + len(NAMES))))
 
 
 def test_ports_are_remembered_until_the_base_changes(tmp_path: Path) -> None:

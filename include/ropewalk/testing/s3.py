@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ropewalk.contracts.errors import RetryableError
-from ropewalk.testing.services import free_port
+from ropewalk.local.free_ports import free_port
 
 USER, PASSWORD = "ropewalk", "the-secret-of-a-test"
 PATIENCE = 30.0  # seconds

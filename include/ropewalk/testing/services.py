@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,16 +27,9 @@ from ropewalk.contracts.tokens import (
     new_signing_key,
     public_key,
 )
+from ropewalk.local.free_ports import free_port
 
 PATIENCE = 60.0  # seconds
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
+from ropewalk.local.free_ports import free_port
 from ropewalk.testing.bench import TaskBench
-from ropewalk.testing.services import free_port
 from ropewalk.testing.sources import SourceSuite
 
 from tests.servers import serving
