@@ -51,9 +51,9 @@ def show(console: Console, title: str, found: Iterable[Figure | Skipped]) -> Non
     """Prints a benchmark's figures as one table."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("", "ours", "against", "", "ratio", "target", ""):
-        table.add_column(
-            name, no_wrap=True, justify="right" if name in {"ours", "ratio"} else "left"
-        )
+        table.add_column(name, justify="right" if name in {"ours", "ratio"} else "left")
+    for column in (table.columns[1], *table.columns[3:]):
+        column.no_wrap = True  # in a narrow place the names are folded, and no figure is cut
     notes = []
     for figure in found:
         if isinstance(figure, Skipped):

@@ -2,7 +2,7 @@
 # Prints the size of every image of the compose file, and how much of it is ours: the rest is Python's image.
 set -eu
 size() { docker image inspect --format '{{.Size}}' "$1"; }
-base=$(size "${PYTHON_IMAGE:-python:3.11-slim}" 2>/dev/null || echo 0)
+base=$(size "${ROPEWALK_PYTHON_IMAGE:-python:3.11-slim}" 2>/dev/null || echo 0)
 printf '  %-18s %8s %8s\n' image MB ours
 for name in airflow collect process analyze store present demo; do
     whole=$(size "ropewalk-$name:${ROPEWALK_VERSION:-dev}")

@@ -61,3 +61,11 @@ def test_the_table_shows_figures_what_was_skipped_and_each_note_once() -> None:
         ["trigger", "skipped:", "nothing", "runs"],
         [],
     ]
+
+
+def test_no_figure_is_cut_where_the_table_is_narrow() -> None:
+    console = Console(record=True, width=72)
+    show(console, "loads", [Figure("with 10,000 finished tasks", 10.05, "with none", 10.75, 1.5)])
+    text = console.export_text()
+    for figure in ("10.05 s", "10.75 s", "0.93 x", "at most 1.5 x", "holds"):
+        assert figure in text
