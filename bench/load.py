@@ -1,4 +1,6 @@
-"""(c) A table into Postgres: by the store stage, by psql's copy from a ready binary file, by pandas."""
+"""(c) A table into Postgres: by the store stage, by psql's copy from a ready binary file, by pandas; and by the
+stage's own encoder alone, which shows what all around it costs: ledger, lease, process, fence and manifest.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def run(options: Options) -> Iterator[Figure]:
         load = Load(running, sample(options.rows))
         load.by_stage("sample")  # the table that psql's file is taken from
         load.prepare()
-        rivals = {"stage": load.by_stage, "psql": load.by_psql, "pandas": load.by_pandas}
+        rivals = {
+            "stage": load.by_stage,
+            "psql": load.by_psql,
+            "pandas": load.by_pandas,
+            "encoder": load.by_encoder,
+        }
         taken = alternate(options.console, rivals, options.rounds)
     note = (
         f"{options.rows:,} rows; to_sql loads {load.part.num_rows:,} of them,"
@@ -43,6 +50,7 @@ def run(options: Options) -> Iterator[Figure]:
     ):
         other = taken[name] * times
         yield Figure("store", taken["stage"], what, other, target, sense="at least", note=note)
+    yield Figure("store", taken["stage"], "its encoder alone", taken["encoder"], 1.05)
 
 
 @dataclass
@@ -88,6 +96,24 @@ class Load:
             run=RunInfo(id="bench"),
         )
         self.stack.stages["store"].do(request)
+
+    def by_encoder(self) -> None:
+        """The same rows into a table of the same kind, in one transaction that nothing guards."""
+        import psycopg
+        from psycopg import sql
+        from ropewalk.store.columns import OWN, Table, ensure, postgres_types
+        from ropewalk.store.encode import encoded
+        from ropewalk.store.postgres import ahead
+
+        table = Table(SCHEMA, f"by_encoder_{secrets.token_hex(4)}")
+        reader = self.stack.store.dataset(self.ref).reader()
+        names = sql.SQL(", ").join(map(sql.Identifier, [*reader.schema.names, *OWN]))
+        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table.identifier, names)
+        with psycopg.connect(self.stack.dsn) as session:
+            ensure(session, table, postgres_types(reader.schema, table), evolve=True)
+            with session.cursor().copy(copy) as sent, ahead(encoded(reader, 1, "*")) as blocks:
+                for block in blocks:
+                    sent.write(block)
 
     def by_psql(self) -> None:
         """The table emptied and filled in one transaction, which is the fastest that Postgres

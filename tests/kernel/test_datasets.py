@@ -179,6 +179,22 @@ def test_two_columns_of_one_name_are_refused(store: DatasetStore) -> None:
         write(store, table)
 
 
+def test_an_artifact_that_cannot_be_added_fails_the_commit_and_leaves_nothing(
+    store: DatasetStore, tmp_path: Path
+) -> None:
+    draft = store.draft(KEY)
+    in_its_way = tmp_path / "store" / "tasks" / KEY[:2] / KEY / f"{draft.attempt}-b.txt"
+    in_its_way.mkdir()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        draft.add_artifact(name, b"here")
+    with pytest.raises(OSError, match=r"b\.txt"):
+        commit(draft)
+    assert store.manifest(KEY) is None
+    in_its_way.rmdir()
+    draft.discard()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_an_artifact_is_read_back_and_checked(store: DatasetStore) -> None:
     draft = store.draft(KEY)
     draft.add_artifact("chart.svg", b"<svg/>")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BATCH_ROWS, BATCH_BYTES = 65_536, 16 * 1024 * 1024
 HASHED = 8 * 1024 * 1024  # bytes that are hashed at once, which takes some twelve times as many
 HASHERS, AHEAD = 2, 3  # threads that hash, and batches that may wait for them
+ADDERS = 8  # artifacts that are on their way at once: each waits for a disk, or for a bucket
 PART_BYTES = 256 * 1024 * 1024
 
 
@@ -143,6 +144,8 @@ class Draft:
         self._sent = False
         self.artifacts: dict[str, Artifact] = {}
         self._writers: dict[str, Writer] = {}
+        self._adding: list[Future[None]] = []
+        self._adders = ThreadPoolExecutor(ADDERS, "artifact")
 
     def writer(self, output: str, schema: pa.Schema) -> Writer:
         """The writer of one output."""
@@ -152,13 +155,19 @@ class Draft:
         return self._writers[output]
 
     def add_artifact(self, name: str, data: bytes, media_type: str | None = None) -> None:
-        """Add a file, such as a page or a picture."""
+        """Add a file, such as a page or a picture; what goes wrong with it is raised by `commit`."""
         kind = media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         path = self.store.scratch / f"{self.attempt}-{secrets.token_hex(4)}"
         path.write_bytes(data)
-        self.store.objects.add(f"{folder(self.key)}/{self.attempt}-{name}", path)
+        self._adding.append(self._adders.submit(self._add, name, path))
         digest = blake3.blake3(data).hexdigest()
         self.artifacts[name] = Artifact(bytes=len(data), digest=digest, media_type=kind)
+
+    def _add(self, name: str, path: Path) -> None:
+        try:
+            self.store.objects.add(f"{folder(self.key)}/{self.attempt}-{name}", path)
+        finally:
+            path.unlink(missing_ok=True)
 
     def finish(self) -> dict[str, DatasetRef]:
         """Close all outputs: the reference of each, still invisible."""
@@ -173,6 +182,9 @@ class Draft:
 
         ``before`` is called last before that, and raises where the attempt has lost its task.
         """
+        self._adders.shutdown()
+        for added in self._adding:
+            added.result()
         manifest = Manifest(
             key=self.key,
             attempt=self.attempt,
@@ -197,6 +209,7 @@ class Draft:
 
     def discard(self) -> None:
         """Remove what was written, unless it is visible, or may be for all that the store can tell."""
+        self._adders.shutdown()
         if not (self._sent and self._visible()):
             for writer in self._writers.values():
                 writer.discard()

@@ -262,7 +262,7 @@ def _copy(
     names = sql.SQL(", ").join(map(sql.Identifier, [*reader.schema.names, PARTITION, LOAD]))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, names)
     with connection.cursor() as cursor:
-        with cursor.copy(statement) as copy, _ahead(encoded(reader, number, load.scope)) as blocks:
+        with cursor.copy(statement) as copy, ahead(encoded(reader, number, load.scope)) as blocks:
             for block in blocks:
                 copy.write(block)
                 failpoint("sink.copying")
@@ -274,8 +274,8 @@ def _copy(
 
 
 @contextmanager
-def _ahead(blocks: Iterator[Any]) -> Iterator[Iterator[Any]]:
-    """Blocks that another thread encodes while these are sent."""
+def ahead(blocks: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    """Blocks that another thread makes while those before are sent."""
     ready: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
 
