@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.installation import BESIDE, airflow_runs
 from bench.options import Options
 from bench.table import show
 
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=Options.rounds)
     chosen = parser.parse_args()
     console = Console()
+    if airflow_runs():
+        console.print(f"[dim]{BESIDE}[/]\n")
     for name in chosen.names or BENCHMARKS:
         module = importlib.import_module(f"bench.{BENCHMARKS[name]}")
         with tempfile.TemporaryDirectory(prefix="ropewalk-bench-") as folder:

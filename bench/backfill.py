@@ -21,9 +21,9 @@ from ropewalk.cli.airflow import airflow
 from ropewalk.cli.backfill import Backfill, batches, length
 from ropewalk.local.home import Home
 from ropewalk.local.installation import Installation
-from ropewalk.local.status import states
 from ropewalk.workflow import load
 
+from bench.installation import airflow_runs
 from bench.options import Options
 from bench.table import Figure, Skipped
 
@@ -38,11 +38,10 @@ PATIENCE = 600.0  # seconds
 
 def run(options: Options) -> Iterator[Figure | Skipped]:
     """Measures both, once."""
-    home = Home.from_environment()
-    if not any(state.running and state.name == "airflow-scheduler" for state in states(home)):
+    if not airflow_runs():
         yield Skipped(WORKFLOW, "no Airflow runs (make up)")
         return
-    installation = Installation.open(home)
+    installation = Installation.open(Home.from_environment())
     with installation.airflow.session() as session:
         with _copy(session, installation.dags) as path:
             batched = _batched(path, options)

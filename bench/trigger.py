@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 import httpx
 from ropewalk.local.home import Home
 from ropewalk.local.installation import Installation
-from ropewalk.local.status import states
 
+from bench.installation import airflow_runs
 from bench.options import Options
 from bench.table import Figure, Skipped
 
@@ -47,11 +47,10 @@ with DAG("{name}", schedule=None):
 
 def run(options: Options) -> Iterator[Figure | Skipped]:
     """Measures both in turn."""
-    home = Home.from_environment()
-    if not any(state.running and state.name == "airflow-scheduler" for state in states(home)):
+    if not airflow_runs():
         yield Skipped(WORKFLOW, "no Airflow runs (make up)")
         return
-    installation = Installation.open(home)
+    installation = Installation.open(Home.from_environment())
     with installation.airflow.session() as session, _noop(session, installation.dags):
         days = _new_days(session)
         taken: dict[str, list[float]] = {WORKFLOW: [], NOOP: []}
