@@ -256,7 +256,10 @@ def test_a_batch_that_is_ended_in_its_middle_goes_on_where_it_was(shop: Shop, co
     assert shop.query("SELECT count(*), count(DISTINCT (sold, shop)) FROM out.clean") == [(32, 32)]
 
 
-IDLE = "pid FROM pg_stat_activity WHERE application_name LIKE 'ropewalk:%' AND state = 'idle' AND datname = current_database()"
+IDLE = (
+    "pid FROM pg_stat_activity WHERE application_name LIKE 'ropewalk:%' AND state = 'idle'"
+    " AND datname = current_database()"
+)
 
 
 def test_the_loads_of_a_batch_share_a_session(shop: Shop) -> None:
