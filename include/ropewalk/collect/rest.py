@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import requests
 from urllib3.exceptions import HTTPError
 
@@ -18,6 +17,7 @@ from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.json import Records, records_of
 from ropewalk.collect.outside import guard, origin
+from ropewalk.collect.span import Span
 from ropewalk.collect.spool import Spool
 from ropewalk.contracts.errors import (
     ConfigError,
@@ -93,22 +93,36 @@ class _Reader:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         """All pages are read before the first batch: a field may come with the last record."""
         records, spool = Records(self.types), Spool(self.task.scratch)
-        highest: Any = None
         for page in self._pages():
             for table, numbers in records.parse(page):
                 self.task.took(table.num_rows)
                 spool.write(table, numbers, self.options.path)
-                highest = self._highest(table, highest)
+                self._check_cursor(table)
             self.task.took(len(records.refused))
             refuse(self.task, self.options.path, records.refused)
             records.refused = []
             self.task.progress(spool.rows)
-        schema = self._selected(records.schema())
+        known = records.schema()
+        schema = self._selected(known)
         types = dict(zip(schema.names, schema.types, strict=True))
         yield pa.RecordBatch.from_pylist([], schema)
-        for source, batch, lines in spool.batches(schema):
+        for source, batch, lines in self._own(spool, schema, known):
             yield typed(self.task, batch, types, source, lines)
-        self.task.watermark = highest if highest is not None else self.task.since
+
+    def _own(
+        self, spool: Spool, schema: pa.Schema, known: pa.Schema
+    ) -> Iterator[tuple[str, pa.RecordBatch, pa.Array]]:
+        """The batches, of records that are this task's by the cursor; it may be of a field that is not wanted."""
+        if self.options.cursor is None:
+            yield from spool.batches(schema)
+            return
+        field, span = self.options.cursor.field, Span(self.task, self.options.cursor.field)
+        if field in known.names and field not in schema.names:
+            schema = schema.append(known.field(field))
+        for source, batch, lines in spool.batches(schema):
+            taken = span.taken(batch, known.field(field).type)
+            yield source, batch.filter(taken), lines.filter(taken)
+        span.close()
 
     def _selected(self, schema: pa.Schema) -> pa.Schema:
         """The columns that are wanted."""
@@ -126,17 +140,14 @@ class _Reader:
                 )
         return pa.schema([schema.field(name) for name in wanted])
 
-    def _highest(self, table: pa.Table, highest: Any) -> Any:
-        if self.options.cursor is None or not table.num_rows:
-            return highest
-        field = self.options.cursor.field
-        if field not in table.column_names:
+    def _check_cursor(self, table: pa.Table) -> None:
+        cursor = self.options.cursor
+        if cursor is not None and table.num_rows and cursor.field not in table.column_names:
             raise DataError(
-                f"the records have no field {field!r}, which the cursor names", code="cursor"
+                f"the records have no field {cursor.field!r}, which the cursor names",
+                code="cursor",
+                hint=nearest(cursor.field, table.column_names),
             )
-        found = pc.max(table[field]).as_py()
-        found = found.isoformat() if isinstance(found, datetime) else found
-        return found if highest is None or (found is not None and found > highest) else highest
 
     def _pages(self) -> Iterator[bytes]:
         """The records of each page, one per line; a page that came before ends the read with an error."""

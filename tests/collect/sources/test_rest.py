@@ -427,3 +427,110 @@ class TestRecords:
         api.answer = lambda *_: (200, {}, [])
         assert bench.perform(again, since=5).watermark == 5
         assert [query for _, query in api.asked] == [{"since": "0"}, {"since": "5"}]
+
+
+class TestCursorsSpan:
+    """A record is taken by one run alone, whatever the server answers."""
+
+    @pytest.fixture
+    def at_least(self, api: Api) -> list[dict[str, Any]]:
+        """The records of a server that compares with >=, as many do; numbers of it, and instants."""
+        records: list[dict[str, Any]] = list(RECORDS)
+        api.answer = lambda _, query, __: (
+            200, {}, [one for one in records if one["n"] >= int(query.get("since") or 0)],
+        )  # fmt: skip
+        return records
+
+    def read(
+        self, bench: TaskBench, field: str = "n", told: Any = None, **options: Any
+    ) -> tuple[Report, list[Any]]:
+        """What a task took that was told these bounds: the report, and its numbers."""
+        cursor = {"field": field, "param": "since"}
+        do = ("rest", {"connection": "shop", "cursor": cursor, **options})
+        report = bench.perform(bench.request("collect", [do]), **(told or {}))
+        return report, bench.table(report)[options.get("select", ["n"])[0]].to_pylist()
+
+    def test_a_cleared_run_reads_up_to_where_the_next_went_on(
+        self, bench: TaskBench, at_least: list[dict[str, Any]]
+    ) -> None:
+        first, numbers = self.read(bench)
+        at_least.append({"n": 6, "at": "2013-01-06T00:00:00Z"})
+        second, more = self.read(bench, told={"since": first.watermark})
+        cleared, again = self.read(bench, told={"until": first.watermark})
+        assert (numbers, more, again) == ([1, 2, 3, 4, 5], [6], [1, 2, 3, 4, 5])
+        assert cleared.rows.dropped == {"taken by a later run": 1}
+        assert (cleared.watermark, second.watermark) == (5, 6)
+        between, both = self.read(bench, told={"since": 2, "until": 5})
+        assert (both, between.watermark) == ([3, 4, 5], 5)
+
+    @pytest.mark.usefixtures("at_least")
+    def test_the_record_of_the_watermark_is_taken_once(self, bench: TaskBench) -> None:
+        report, numbers = self.read(bench, told={"since": 3})
+        assert (numbers, report.rows.dropped) == ([4, 5], {"taken before": 1})
+        report, numbers = self.read(bench, told={"since": 5})
+        assert (numbers, report.watermark) == ([], 5)
+
+    def test_what_comes_late_from_a_server_that_sends_all_is_not_taken(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": 2}, {"n": 9}, {"n": 4}, {"n": None}])
+        report, numbers = self.read(bench, told={"since": 4})
+        assert (numbers, report.watermark) == ([9], 9)
+        assert report.rows.dropped == {"taken before": 2, "without a cursor": 1}
+
+    @pytest.mark.parametrize("columns", [{}, {"at": "timestamp"}], ids=["found", "declared"])
+    def test_instants_compare_as_such_and_the_watermark_is_as_the_server_writes_it(
+        self, bench: TaskBench, api: Api, columns: dict[str, str]
+    ) -> None:
+        records = [
+            {"n": 1, "at": "2013-01-01T23:00:00Z"},
+            {"n": 2, "at": "2013-01-02T05:00:00+05:00"},  # midnight
+            {"n": 3, "at": "2013-01-02T01:00:00Z"},
+        ]
+        api.answer = lambda *_: (200, {}, records)
+        told = {"since": "2013-01-01T23:30:00Z", "until": "2013-01-02T00:00:00+00:00"}
+        report, numbers = self.read(bench, "at", told, columns=columns)
+        assert numbers == [2]
+        midnight = "2013-01-02T00:00:00+00:00" if columns else "2013-01-02T05:00:00+05:00"
+        assert report.watermark == midnight
+
+    def test_days_compare_with_a_watermark_that_was_an_instant(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        api.answer = lambda *_: (
+            200,
+            {},
+            [{"n": 1, "at": "2013-01-01"}, {"n": 2, "at": "2013-01-02"}],
+        )
+        report, numbers = self.read(bench, "at", {"since": "2013-01-01T12:00:00Z"})
+        assert (numbers, report.watermark) == ([2], "2013-01-02")
+
+    def test_whole_numbers_compare_with_a_watermark_that_was_a_fraction(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": 5}, {"n": 6}])
+        assert self.read(bench, told={"since": 5.5})[1] == [6]
+
+    @pytest.mark.usefixtures("at_least")
+    def test_the_cursor_may_be_a_field_that_is_not_wanted(self, bench: TaskBench) -> None:
+        report, days = self.read(bench, told={"since": 4}, select=["at"])
+        assert (len(days), report.watermark) == (1, 5)
+        assert bench.table(report).schema.names == ["at"]
+
+    def test_a_value_that_is_none_of_its_type_is_set_aside(
+        self, bench: TaskBench, api: Api
+    ) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": 1, "at": "2013-01-01"}, {"n": 2, "at": "soon"}])
+        report, numbers = self.read(bench, "at", {"since": "2012-12-31"}, columns={"at": "date"})
+        assert (numbers, report.watermark) == ([1], "2013-01-01")
+        (row,) = bench.quarantine(report)
+        assert (row["line"], row["column"]) == (2, "at")
+
+    def test_a_watermark_of_another_kind_is_told(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": "A7"}])
+        with pytest.raises(DataError, match="do not compare with the watermark 5") as caught:
+            self.read(bench, told={"since": 5})
+        assert caught.value.code == "cursor"
+        api.answer = lambda *_: (200, {}, [{"m": 1}])
+        with pytest.raises(DataError, match="no field 'n', which the cursor names"):
+            self.read(bench)

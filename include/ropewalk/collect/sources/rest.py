@@ -45,13 +45,23 @@ class Auth(BaseModel):
 
 
 class Cursor(BaseModel):
-    """An incremental read: records from where the last committed one ended."""
+    """An incremental read: records after where the last committed one ended, each once.
+
+    One whose value is the watermark's or less is not taken, whatever the server answers; so what comes late is not
+    (``sql`` has an ``overlap`` for it). A run that is cleared ends where the next one went on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    field: str = Field(description="the field of a record that only rises")
-    param: str = Field(description="the query's parameter: from where on")
-    start: str | int | float | None = Field(None, description="from where on the first time")
+    field: str = Field(
+        description="the field of a record that only rises: later records have a higher value"
+    )
+    param: str = Field(
+        description="the query's parameter: from where on; the server may compare with > or >="
+    )
+    start: str | int | float | None = Field(
+        None, description="from where on the first time, as the server compares it"
+    )
 
 
 class Options(PluginOptions):
