@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from ropewalk.cli.backfill import batches, length, workflow_named
-from ropewalk.cli.dry_run import foresee, say_foreseen
+from ropewalk.cli.dry_run import Foreseen, foresee, say_foreseen
 from ropewalk.cli.run import run_workflow
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.kernel.manifests import ManifestStore
@@ -121,3 +121,43 @@ def test_what_is_foreseen_is_told_batch_by_batch(capsys: pytest.CaptureFixture[s
     assert "2013-01-01_2013-01-03" in told
     assert "w: 5 partitions in 2 runs; about 14 s, by the last backfill" in told
     assert "cannot be told" in told
+    assert "to run:" not in told
+
+
+@pytest.mark.parametrize(
+    ("reused", "to_run", "again"),
+    [
+        ([], "2013-01-01 … 2013-01-07", "none"),
+        ([1, 2, 3, 4, 5, 6, 7], "none", "2013-01-01 … 2013-01-07"),
+        ([2], "2013-01-01, 2013-01-03 … 2013-01-07", "2013-01-02"),
+        ([1, 3, 4, 7], "2013-01-02, 2013-01-05 … 2013-01-06", "2013-01-01, 2013-01-03 … 2013-01-04, 2013-01-07"),
+    ],
+)  # fmt: skip
+def test_the_partitions_that_would_run_and_those_that_are_reused_are_named(
+    capsys: pytest.CaptureFixture[str], reused: list[int], to_run: str, again: str
+) -> None:
+    one = workflow()
+    groups = batches(
+        one, date(2013, 1, 1), date(2013, 1, 7), 3
+    )  # a range goes on into the next batch
+    names = [f"2013-01-0{day}" for day in reused]
+    say_foreseen(one, groups, Foreseen(reused=names), 2.0, Console(width=40))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"to run: {to_run}" in lines
+    assert f"reused: {again}" in lines
+
+
+@pytest.mark.usefixtures("data")
+def test_what_is_foreseen_of_a_store_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, state = workflow(), tmp_path / "state"
+    quiet: Any = {"store": state, "refresh": False, "console": Console(quiet=True)}
+    run_workflow(one, date(2013, 1, 2), {}, **quiet)
+    settings = Settings(store_url=(state / "store").as_uri(), scratch_dir=state / "scratch")
+    groups = batches(one, date(2013, 1, 1), date(2013, 1, 4), 31)
+    found = foresee(one, groups, one.params({}), ManifestStore.open(settings))
+    say_foreseen(one, groups, found, None, Console(width=100))
+    told = capsys.readouterr().out
+    assert "to run: 2013-01-01, 2013-01-03 … 2013-01-04\n" in told
+    assert "reused: 2013-01-02\n" in told

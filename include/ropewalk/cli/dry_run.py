@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,7 @@ def say_foreseen(
     rate: float | None,
     console: Console,
 ) -> None:
-    """Print it: a line per batch, and how long it takes."""
+    """Print it: a line per batch, which partitions run and which are reused, and how long it takes."""
     total = sum(len(batch.partitions) for batch in batches)
     reused = set(found.reused) if found else set()
     table = Table(box=None, header_style="bold")
@@ -118,6 +119,7 @@ def say_foreseen(
         told = (str(len(batch.partitions) - done), str(done)) if found else ("?", "?")
         table.add_row(batch.name, str(len(batch.partitions)), *told)
     console.print(table)
+    _say_which(batches, reused if found else None, console)
     per_partition = USUAL_RATE if rate is None else rate
     seconds = START * len(batches) + (total - len(reused)) * per_partition + len(reused) * REUSED
     told_by = "by the last backfill" if rate is not None else "by what is usual"
@@ -128,6 +130,23 @@ def say_foreseen(
         console.print(
             "which are done already cannot be told: the dataset store is not on this machine"
         )
+
+
+def _say_which(batches: Sequence[Batch], reused: set[str] | None, console: Console) -> None:
+    """Name the partitions that would run, and those that are reused."""
+    names = [one.name for batch in batches for one in batch.partitions]
+    if reused is None:
+        return
+    for what, chosen in (("to run", set(names) - reused), ("reused", reused)):
+        told = folded(names, chosen)
+        console.print(f"{what}: {', '.join(told) or 'none'}", soft_wrap=True, highlight=False)
+
+
+def folded(names: Sequence[str], chosen: Container[str]) -> list[str]:
+    """Those that are chosen, neighbours as a range: ``2013-01-01 … 2013-01-09``."""
+    groups = itertools.groupby(names, key=lambda name: name in chosen)
+    ranges = [list(group) for wanted, group in groups if wanted]
+    return [" … ".join(dict.fromkeys((one[0], one[-1]))) for one in ranges]
 
 
 USUAL_RATE = 0.2  # seconds for a partition of the demo on two cores
