@@ -28,7 +28,7 @@ SCHEMA = "bench"
 
 
 def run(options: Options) -> Iterator[Figure]:
-    """Measures all three, each into an empty table."""
+    """Measures all, each into an empty table."""
     with stack(options.folder, ("store",)) as running:
         load = Load(running, sample(options.rows))
         load.by_stage("sample")  # the table that psql's file is taken from
@@ -55,7 +55,7 @@ def run(options: Options) -> Iterator[Figure]:
 
 @dataclass
 class Load:
-    """The table, and the three ways of loading it."""
+    """The table, and the ways of loading it."""
 
     stack: Stack
     table: pa.Table

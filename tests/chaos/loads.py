@@ -111,6 +111,30 @@ def _union(query: str, names: Iterable[str]) -> bytes:
     return " UNION ALL ".join(query.format(name=name) for name in names).encode()
 
 
+UNBALANCED = """
+SELECT l.id, l.state, l.rows, t.rows FROM (
+    SELECT _ropewalk_load AS id, count(*) AS rows FROM {schema}.{name} GROUP BY 1
+) AS t FULL JOIN (
+    SELECT * FROM ropewalk.load WHERE target = '{schema}.{name}' AND (state = 'current' OR mode = 'upsert')
+) AS l USING (id)
+WHERE CASE WHEN l.mode = 'upsert' THEN l.state = 'superseded' AND t.id IS NOT NULL OR t.rows > l.rows
+    ELSE l.rows IS DISTINCT FROM t.rows END
+"""
+
+
+def unbalanced(places: Mapping[str, str], schema: str) -> list[str]:
+    """Where a table and the ledger of loads disagree: each row is of a load that counts, and each such has its rows.
+
+    Of an upsert's rows later ones may have taken some over.
+    """
+    found = []
+    for name in TABLES:
+        with psycopg.connect(places[name]) as session:
+            rows = session.execute(UNBALANCED.format(schema=schema, name=name).encode()).fetchall()
+        found += [f"{schema}.{name}: load {row}" for row in rows]
+    return found
+
+
 def read_files(schema: str) -> tuple[Table, ...]:
     """Both folders as a glob finds them."""
     return tuple(_read_folder(f"{schema}/{name}") for name in TABLES)

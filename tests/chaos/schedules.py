@@ -18,10 +18,21 @@ from operator import methodcaller
 from pathlib import Path
 
 import psycopg
+from ropewalk.contracts.accounts import accounts
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 
-from tests.chaos.loads import MODES, Load, Reader, Sums, expected, read, sums
+from tests.chaos.loads import (
+    MODES,
+    TABLES,
+    Load,
+    Reader,
+    Sums,
+    expected,
+    read,
+    sums,
+    unbalanced,
+)
 from tests.chaos.world import LEASE, World, gone, world
 
 POINTS = (
@@ -135,9 +146,9 @@ class Schedule:
                 self._fault(point, kind, asked)
             self.world.arm("")
             self.world.wake()
-            reports = [one.result() for one in asked]
+            runs = [one.result() for one in asked]
         self.tally.looks += reader.seen
-        return [*reader.wrong[:3], *self._wrong(reports)]
+        return [*reader.wrong[:3], *self._wrong(runs)]
 
     def _allowed(self) -> set[Sums]:
         """The tables after any of the loads, whichever have been done."""
@@ -147,35 +158,20 @@ class Schedule:
             for some in itertools.combinations(self.loads, number)
         }
 
-    def _do(self, load: Load) -> Report:
-        """Have the source's rows collected, and loaded."""
-        collected = self.world.drive(self._collecting(load))
+    def _do(self, load: Load) -> dict[str, Report]:
+        """Have the source's rows collected, and loaded: the reports by step."""
+        collected = self.world.drive(source(self.world, load))
         if collected.output is None:
             raise AssertionError("collect put nothing out")
         request = load.request(collected.output)
         self.keys.append(request)
-        return self.world.drive(request)
-
-    def _collecting(self, load: Load) -> TaskRequest:
-        name = f"{load.schema}-{load.version}.csv"
-        lines = "".join(f"{n},{day},{version}\n" for n, day, version in load.source)
-        (self.world.home / name).write_text(f"n,day,v\n{lines}", encoding="ascii")
-        columns = {"n": "integer", "day": "string", "v": "integer"}
-        options = {"path": f"data://{name}", "format": "csv", "columns": columns}
-        return TaskRequest(
-            workflow=load.schema,
-            step="rows",
-            stage="collect",
-            do=[Use(plugin="files", options=options)],
-            generation=str(load.version),
-            run=RunInfo(id=f"run-{load.requested}", requested=load.requested),
-        )
+        return {**dict.fromkeys(TABLES, collected), request.step: self.world.drive(request)}
 
     @staticmethod
-    def _done(asked: Iterable[Future[Report]]) -> bool:
+    def _done(asked: Iterable[Future[dict[str, Report]]]) -> bool:
         return all(one.done() for one in asked)
 
-    def _fault(self, point: str, kind: str, asked: list[Future[Report]]) -> None:
+    def _fault(self, point: str, kind: str, asked: list[Future[dict[str, Report]]]) -> None:
         """Wait until the point is reached, and do what the kind says; a fault that met nobody does not count."""
         if point == SOMEWHERE:
             time.sleep(self.dice.uniform(0, 0.5))
@@ -194,9 +190,10 @@ class Schedule:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGCONT)
 
-    def _wrong(self, reports: Iterable[Report]) -> list[str]:
+    def _wrong(self, runs: Iterable[dict[str, Report]]) -> list[str]:
         """What is not as after a clean pass."""
-        wrong = [] if all(reports) else ["a load has no report"]
+        wrong = [one.wrong for reports in runs for one in accounts(reports) if one.wrong]
+        wrong += unbalanced(self.places, self.base.schema)
         tables = set(read(self.places, self.base.schema))
         if tables != {expected([self.base, *self.loads])}:
             found = [sorted(Counter(v for (_, _, v), _ in one).items()) for one in tables]
@@ -208,6 +205,23 @@ class Schedule:
         wrong += [*self.world.leftovers(), *self.world.collect_garbage()]
         self.world.forget()
         return wrong
+
+
+def source(world: World, load: Load) -> TaskRequest:
+    """The request for a load's rows, from a file that is written for it."""
+    name = f"{load.schema}-{load.version}.csv"
+    lines = "".join(f"{n},{day},{version}\n" for n, day, version in load.source)
+    (world.home / name).write_text(f"n,day,v\n{lines}", encoding="ascii")
+    columns = {"n": "integer", "day": "string", "v": "integer"}
+    options = {"path": f"data://{name}", "format": "csv", "columns": columns}
+    return TaskRequest(
+        workflow=load.schema,
+        step="rows",
+        stage="collect",
+        do=[Use(plugin="files", options=options)],
+        generation=str(load.version),
+        run=RunInfo(id=f"run-{load.requested}", requested=load.requested),
+    )
 
 
 def _kill_child(_: Schedule, child: int) -> None:

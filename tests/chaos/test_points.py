@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from operator import methodcaller
 from typing import Any
 
+import psycopg
 import pytest
 from ropewalk.contracts.keys import task_key
 
@@ -24,6 +25,7 @@ from tests.chaos.loads import (
     read,
     read_files,
     sums,
+    unbalanced,
 )
 from tests.chaos.world import PATIENCE, World, gone, world
 
@@ -71,6 +73,7 @@ def run(chaos: World, mode: str, point: str, how: str, **more: Any) -> None:
     assert reader.seen > 0 or mixed
     found = read_files(schema) if files else read(places, schema)
     assert set(found) == {expected([*base, last])}
+    assert files or unbalanced(places, schema) == []
     if (
         files and how != "freeze"
     ):  # what wakes up and is ended leaves its folder aside to the next load
@@ -199,6 +202,30 @@ def test_a_stage_that_starts_finishes_what_nobody_asks_for_any_more(chaos: World
         assert time.monotonic() < deadline, "it stays in doubt"
         time.sleep(0.05)
     assert set(read(chaos.places(apart=True), "start")) == {expected([base, last])}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "harm",
+    [  # a row of a load that is none; every row twice
+        "UPDATE {0}.one SET _ropewalk_load = 999999 WHERE n = (SELECT max(n) FROM {0}.one)",
+        "INSERT INTO {0}.one SELECT * FROM {0}.one",
+    ],
+    ids=["unknown", "doubled"],
+)
+def test_the_balance_tells_of_rows_that_no_load_explains(
+    chaos: World, mode: str, harm: str
+) -> None:
+    load = Load(f"harm_{mode}_{harm[:6].lower()}", mode, 1, 1, 1)
+    chaos.arm("")
+    chaos.drive(load.request(chaos.dataset(load.source)))
+    places = chaos.places(apart=False)
+    assert unbalanced(places, load.schema) == []
+    with psycopg.connect(places["one"]) as session:
+        if mode == "upsert":
+            session.execute(f"DROP INDEX {load.schema}.one_ropewalk_key".encode())
+        session.execute(harm.format(load.schema).encode())
+    assert unbalanced(places, load.schema)
 
 
 def test_nothing_is_left_open(chaos: World) -> None:

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.schedules import run
+from tests.chaos.loads import Load, counted
+from tests.chaos.schedules import run, source
 from tests.chaos.world import World, world
+
+POINTS = (
+    "submit.asked", "submit.entered", "task.claimed", "task.begun", "part.written", "part.added", "manifest.fenced",
+    "manifest.written", "manifest.created", "task.done", "task.ending",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +27,23 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_whatever_dies_whenever_every_row_is_there_once(chaos: World, seed: int) -> None:
     assert run(chaos, seed).wrong == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_collecting_task_that_is_killed_at_a_point_has_every_row_once(
+    chaos: World, point: str
+) -> None:
+    """Until its end it has no dataset; then it has that of one attempt, and nothing of the other is left."""
+    load = Load(f"collect_{point.replace('.', '_')}", "append", 1, 1, 1)
+    request = source(chaos, load)
+    chaos.arm(f"{point}:kill")
+    report = chaos.drive(request)
+    assert chaos.hit(0.1) is not None, f"nothing has reached {point}"
+    for service in chaos.all_services():
+        if service.process is not None and service.process.poll() is not None:
+            service.start()
+    assert report.output is not None
+    rows = chaos.datasets.dataset(report.output).table().to_pydict()
+    found = counted(zip(rows["n"], rows["day"], rows["v"], strict=True))
+    assert found == counted(load.source)
+    assert chaos.collect_garbage() == []

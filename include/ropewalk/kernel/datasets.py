@@ -7,7 +7,7 @@ import mimetypes
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ class Draft:
         self._sent = False
         self.artifacts: dict[str, Artifact] = {}
         self._writers: dict[str, Writer] = {}
-        self._adding: list[Future[None]] = []
+        self._adding: dict[Future[None], Path] = {}
         self._adders = ThreadPoolExecutor(ADDERS, "artifact")
 
     def writer(self, output: str, schema: pa.Schema) -> Writer:
@@ -159,7 +159,7 @@ class Draft:
         kind = media_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         path = self.store.scratch / f"{self.attempt}-{secrets.token_hex(4)}"
         path.write_bytes(data)
-        self._adding.append(self._adders.submit(self._add, name, path))
+        self._adding[self._adders.submit(self._add, name, path)] = path
         digest = blake3.blake3(data).hexdigest()
         self.artifacts[name] = Artifact(bytes=len(data), digest=digest, media_type=kind)
 
@@ -168,6 +168,20 @@ class Draft:
             self.store.objects.add(f"{folder(self.key)}/{self.attempt}-{name}", path)
         finally:
             path.unlink(missing_ok=True)
+
+    def _end_adding(self) -> None:
+        """Return when all artifacts are there; the first error of one is raised, and the rest is not begun."""
+        try:
+            for added in wait(self._adding, return_when=FIRST_EXCEPTION).done:
+                added.result()
+        finally:
+            self._stop_adding()
+
+    def _stop_adding(self) -> None:
+        self._adders.shutdown(cancel_futures=True)
+        for added, path in self._adding.items():
+            if added.cancelled():
+                path.unlink(missing_ok=True)
 
     def finish(self) -> dict[str, DatasetRef]:
         """Close all outputs: the reference of each, still invisible."""
@@ -182,9 +196,7 @@ class Draft:
 
         ``before`` is called last before that, and raises where the attempt has lost its task.
         """
-        self._adders.shutdown()
-        for added in self._adding:
-            added.result()
+        self._end_adding()
         manifest = Manifest(
             key=self.key,
             attempt=self.attempt,
@@ -209,7 +221,7 @@ class Draft:
 
     def discard(self) -> None:
         """Remove what was written, unless it is visible, or may be for all that the store can tell."""
-        self._adders.shutdown()
+        self._stop_adding()
         if not (self._sent and self._visible()):
             for writer in self._writers.values():
                 writer.discard()

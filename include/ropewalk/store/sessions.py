@@ -16,6 +16,7 @@ from ropewalk.kernel.settings import connection, connection_names
 
 SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
 CONNECT_SECONDS = 10
+IDLE = "ropewalk:idle"  # the name of a session between two tasks: no attempt's, so nobody ends it
 # A server that has vanished without a word is given up after half a minute.
 KEEPALIVES: dict[str, Any] = {
     "keepalives_idle": 10,
@@ -67,7 +68,7 @@ def opened(name: str, tag: str) -> Iterator[psycopg.Connection[Any]]:
     except BaseException:
         session.close()
         raise
-    if shared is None:
+    if shared is None or _renamed(session, IDLE) is None:
         session.close()
     else:
         shared[name] = session
