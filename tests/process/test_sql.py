@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import Origin, Written
 from ropewalk.process.sql import tables as read_tables
 from ropewalk.testing.transforms import ProcessBench, tables
 
+from tests.kernel.test_duck import DOORS, WALLS
+
 INPUTS = tables(
     {"flights": [{"carrier": "UA", "dep_delay": 1}], "planes": [{"tailnum": "a", "seats": 1}]}
 )
+GATE = {"not_a_select", "unknown_table", "forbidden_function", "sql_syntax"}
 REFUSED = {
     "SELECT dep_dlay FROM flights": "flights has no column 'dep_dlay' (did you mean 'dep_delay'?)",
     "SELECT f.seat FROM flights f, planes p": "flights has no column 'seat' (valid: carrier, dep_delay)",
@@ -60,6 +65,27 @@ def test_what_is_refused_and_why(bench: ProcessBench, query: str) -> None:
     with pytest.raises(ConfigError) as caught:
         bench.run([("sql", query)], INPUTS, values={"params.x": 1})
     assert str(caught.value) == REFUSED[query]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *DOORS,
+        *WALLS,
+        "COPY flights TO '{tmp}/scratch/x.csv'",
+        "SELECT carrier FROM flights; COPY flights TO '{tmp}/scratch/x.csv'",
+        "WITH x AS (COPY flights TO '{tmp}/scratch/x.csv') SELECT * FROM x",
+        "SELECT (COPY flights TO '{tmp}/scratch/x.csv') FROM flights",
+        "SELECT carrier FROM flights WHERE carrier IN (FROM '{tmp}/scratch/x.csv')",
+        "SELECT (SELECT file FROM glob('{tmp}/scratch/*') LIMIT 1) FROM flights",
+        "SELECT carrier FROM flights, LATERAL (SELECT * FROM read_csv('{tmp}/scratch/x.csv'))",
+    ],
+)
+def test_nothing_of_it_gets_to_duckdb(bench: ProcessBench, tmp_path: Path, query: str) -> None:
+    """Not even to the spill folder, which DuckDB's own lock leaves open: what stands before it says no."""
+    with pytest.raises(ConfigError) as caught:
+        bench.run([("sql", query.replace("{tmp}", str(tmp_path)))], INPUTS)
+    assert caught.value.code in GATE
 
 
 BLOCK = "SELECT carrier,\n       {{ params.x }} + dep_dlay AS d\nFROM flights\n"

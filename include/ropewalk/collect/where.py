@@ -87,13 +87,14 @@ def _of_the_condition() -> tuple[type[Exception], ...]:
 def _checked(condition: str) -> str:
     """The condition, if it is one expression and nothing more."""
     import sqlglot
+    from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
     from ropewalk.contracts.template import REFERENCE
 
     plain = REFERENCE.sub("NULL", condition)
     try:
-        sqlglot.condition(plain, dialect="duckdb")
+        parsed = sqlglot.condition(plain, dialect="duckdb")
         statements = sqlglot.parse(f"SELECT * FROM data WHERE ({plain})", dialect="duckdb")  # noqa: S608 - parsed only
     except SqlglotError as error:
         raise ConfigError(
@@ -101,4 +102,9 @@ def _checked(condition: str) -> str:
         ) from None
     if len(statements) != 1:
         raise ConfigError("where is one condition", code="where", field="where")
+    if parsed.find(exp.Query):
+        raise ConfigError(
+            "where is a condition over the rows' own columns", code="where", field="where",
+            hint="a query over several relations is a process step's",
+        )  # fmt: skip
     return f"({condition})"

@@ -1,8 +1,14 @@
-"""DuckDB, locked down: no files but its own spill folder, no network, no extensions, bounded memory and threads."""
+"""DuckDB, locked down: no files but its own spill folder, no network, no extensions, bounded memory and threads.
+
+DuckDB cannot tell a query from its own spilling: where there is a spill folder, a statement that gets here could write,
+attach and read files in it, and nowhere else. What lets none through is before it: `process.sql` holds a user's SQL to
+one SELECT over its inputs, `collect.where` a condition to one without a query in it.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
 
 SHARE = 0.7  # of a task's memory; the rest is for Arrow and the interpreter
+OF_THE_DISK = 0.9  # of what is free when a query begins: the rest is for others
 PLAN_MEMORY = 256 * 1024 * 1024
 
 BOUND_TYPES = {"partition_start": "TIMESTAMPTZ", "partition_end": "TIMESTAMPTZ"}
@@ -31,7 +38,10 @@ def duck(task: Task) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection for one task; what spills goes to its scratch folder."""
     spill = task.scratch / "spill"
     spill.mkdir(exist_ok=True)
-    connection = _open(int(task.settings.memory_limit * SHARE), task.settings.threads, spill)
+    settings = task.settings
+    connection = _open(int(settings.memory_limit * SHARE), settings.threads, spill)
+    room = min(settings.max_spill, int(shutil.disk_usage(spill).free * OF_THE_DISK))
+    _lock(connection, room)
     try:
         yield connection
     finally:
@@ -42,6 +52,7 @@ def duck(task: Task) -> Iterator[duckdb.DuckDBPyConnection]:
 def duck_for_plans() -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that only binds queries to empty tables."""
     connection = _open(PLAN_MEMORY, 1, None)
+    _lock(connection, 0)
     try:
         yield connection
     finally:
@@ -67,8 +78,12 @@ def _open(memory: int, threads: int, spill: Path | None) -> duckdb.DuckDBPyConne
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",
     }
-    connection = duckdb.connect(":memory:", config=config)
+    return duckdb.connect(":memory:", config=config)
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, room: int) -> None:
+    """Closes a connection's ways out; what it spills is bounded here, since DuckDB ignores that in its config."""
     connection.execute(
-        "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
+        f"SET TimeZone = 'UTC'; SET max_temp_directory_size = '{room}B';"
+        " SET enable_external_access = false; SET lock_configuration = true"
     )
-    return connection

@@ -21,7 +21,8 @@ from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.task import Task, located
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_SAID = ("No space left on device", "failed to offload data block")
+SPILLED = "failed to offload data block"
+FULL_SAID = ("No space left on device", SPILLED)
 
 
 def perform(
@@ -91,7 +92,7 @@ def explained(error: BaseException, request: TaskRequest) -> BaseException:
             RetryableError(
                 f"a disk of the stage is full: {_first_line(error)}",
                 code="disk_full",
-                hint="make room where ROPEWALK_STORE_URL or ROPEWALK_SCRATCH_DIR is; nothing is half-written",
+                hint=f"{_room(error)}; nothing is half-written",
             ),
             request,
             "do/0",
@@ -132,6 +133,13 @@ def disk_is_full(error: BaseException) -> bool:
         return error.errno in FULL
     native = type(error).__module__.partition(".")[0] in {"_duckdb", "duckdb", "pyarrow"}
     return native and any(said in str(error) for said in FULL_SAID)
+
+
+def _room(error: BaseException) -> str:
+    """How room is made: of a query that spills, DuckDB has counted what it may."""
+    if SPILLED in str(error):
+        return "make room where ROPEWALK_SCRATCH_DIR is, or raise ROPEWALK_MAX_SPILL"
+    return "make room where ROPEWALK_STORE_URL or ROPEWALK_SCRATCH_DIR is"
 
 
 def _first_line(error: BaseException) -> str:

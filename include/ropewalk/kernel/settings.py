@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     max_unpacked: int = Field(
         64 * 1024 * MIB, description="bytes that a packed or columnar file from outside may hold"
     )
+    max_spill: int = Field(
+        64 * 1024 * MIB, description="bytes that one task's queries may spill to the scratch folder"
+    )
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1)
     workers: int = Field(2, description="tasks at once")
     lease_seconds: float = Field(

@@ -182,6 +182,23 @@ class TestWhich:
         with pytest.raises(ConfigError, match="where"):
             collect(bench, "data://days.csv", where="n IN (SELECT 1 FROM read_csv('/etc/passwd'))")
 
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT 1 FROM glob('{spill}/*')",  # which DuckDB's lock leaves open
+            "FROM '{spill}/x.csv'",
+            "SELECT n FROM data",
+            "WITH x AS (SELECT 1) SELECT * FROM x",
+            "SELECT 1 UNION SELECT 2",
+        ],
+    )
+    def test_a_condition_has_no_query_in_it(
+        self, bench: TaskBench, tmp_path: Path, query: str
+    ) -> None:
+        inner = query.replace("{spill}", str(tmp_path))
+        with pytest.raises(ConfigError, match="^where is a condition over the rows' own columns"):
+            collect(bench, "data://days.csv", where=f"n IN ({inner})")
+
     def test_a_missing_file_is_told_with_the_nearest(self, bench: TaskBench) -> None:
         with pytest.raises(DataError) as caught:
             collect(bench, "data://dais.csv")
