@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 HOME = tempfile.mkdtemp(prefix="ropewalk-airflow-")
@@ -16,3 +19,11 @@ os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(ROOT / "plugins"))
 os.environ.setdefault("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "dags"))
 sys.path.append(str(ROOT / "plugins"))
+
+LINE = re.compile(r"^\S+ \[\w+ *\] (.*?) +\[airflow\.task\b", re.MULTILINE)
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of a task's log since the last look."""
+    return LINE.findall(COLOUR.sub("", capsys.readouterr().out))

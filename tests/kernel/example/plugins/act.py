@@ -17,7 +17,7 @@ from ropewalk.kernel.task import QUARANTINE, Task
 
 
 class Options(PluginOptions):
-    """``mark`` is a file that tells that the work has begun; ``go`` one that lets it go on."""
+    """``mark`` is a file that tells that the work has begun; ``go`` one that lets it go on; ``says`` is said first."""
 
     what: Literal[
         "rows",
@@ -38,6 +38,7 @@ class Options(PluginOptions):
     ] = "rows"
     rows: int = 3
     bad: int = 0
+    says: list[str] = []
     mark: str | None = None
     go: str | None = None
     cursor: str | None = None
@@ -45,6 +46,8 @@ class Options(PluginOptions):
 
 def act(options: Options, task: Task) -> None:
     """Do it."""
+    for text in options.says:
+        task.info(text)
     if options.mark:
         with Path(options.mark).open("a") as file:
             file.write(f"{os.getpid()}\n")
