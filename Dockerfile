@@ -1,4 +1,5 @@
-# Every image of Ropewalk: one per stage (--target stage --build-arg STAGE=collect), Airflow's, and the demo's sources.
+# Every image of Ropewalk: one per stage (--target stage --build-arg STAGE=collect), Airflow's, the command
+# `ropewalk` (--target cli), and the demo's sources.
 # What changes rarely comes first: a change of the code rebuilds the last layers alone, in seconds. The five stages share
 # the kernel's layers. Behind a package index of your own: --build-arg INDEX_URL, or the secret "index" where it has a password.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -70,6 +71,13 @@ RUN python -m compileall -q include
 USER 10001:10001
 EXPOSE 8080
 CMD ["python", "-m", "demo.weather"]
+
+# The command `ropewalk`: it asks Airflow and the stages, and reads the datasets that they hold.
+FROM kernel AS cli
+COPY include/ropewalk include/ropewalk
+RUN python -m compileall -q include
+USER 10001:10001
+CMD ["python", "-m", "ropewalk.cli"]
 
 # Airflow with Ropewalk's plugin and workflows; also what makes the secrets and the databases.
 FROM base AS airflow

@@ -4,7 +4,7 @@ set -eu
 size() { docker image inspect --format '{{.Size}}' "$1"; }
 base=$(size "${ROPEWALK_PYTHON_IMAGE:-python:3.11-slim}" 2>/dev/null || echo 0)
 printf '  %-18s %8s %8s\n' image MB ours
-for name in airflow collect process analyze store present demo; do
+for name in airflow collect process analyze store present demo cli; do
     whole=$(size "ropewalk-$name:${ROPEWALK_VERSION:-dev}")
     printf '  %-18s %8s %8s\n' "ropewalk-$name" $((whole / 1000000)) $(((whole - base) / 1000000))
 done

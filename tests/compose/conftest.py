@@ -93,6 +93,10 @@ class Project:
         """What a command prints in a service's container."""
         return self.compose("exec", "-T", service, *words)
 
+    def ropewalk(self, *words: str) -> str:
+        """What the command ``ropewalk`` prints."""
+        return self.compose("run", "--rm", "-T", "cli", *words)
+
     def query(self, sql: str, database: str = "ropewalk") -> list[list[str]]:
         """Rows of a query, as the superuser sees them."""
         told = self.execute(

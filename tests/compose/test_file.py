@@ -13,7 +13,7 @@ from ropewalk.local.containers import CERTIFICATE
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-JOBS = {"databases", "airflow-init", "demo-init", "secrets"}
+JOBS = {"databases", "airflow-init", "demo-init", "secrets", "cli"}
 LAPTOP = 6200  # MB of a machine of 8 GB, for all that goes on running
 
 
@@ -24,6 +24,11 @@ def test_a_service_is_hardened_and_limited(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    (tmp,) = service["tmpfs"]
+    place, _, options = tmp.partition(":")
+    assert place == "/tmp"  # noqa: S108 - the container's own
+    assert {"noexec", "nosuid", "nodev"} <= set(options.split(","))
+    assert re.search(r"(^|,)size=\d+m(,|$)", options)
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert set(service["deploy"]["resources"]["limits"]) == {"memory", "cpus", "pids"}
     assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & set(service)
@@ -43,7 +48,7 @@ def test_a_service_is_watched_and_started_again_and_a_job_is_not(name: str) -> N
 def test_with_tls_every_stage_speaks_it_and_tells_where() -> None:
     added = yaml.safe_load((ROOT / "docker-compose.tls.yaml").read_text("utf-8"))["services"]
     stages = {name for name, one in SERVICES.items() if "STAGE" in str(one.get("build", ""))}
-    assert set(added) == {*stages, "secrets"}
+    assert set(added) == {*stages, "secrets", "cli"}
     for name in stages:
         told = added[name]["environment"]
         assert told["ROPEWALK_TLS_MUTUAL"] == "true"

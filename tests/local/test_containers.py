@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 from ropewalk.cli.certificates import write_certificates
-from ropewalk.contracts.tokens import public_key
-from ropewalk.local.containers import Containers, Server, secrets_command
+from ropewalk.cli.stages import endpoints
+from ropewalk.contracts.tokens import ALL, public_key
+from ropewalk.kernel.tokens import Verifier
+from ropewalk.local.containers import (
+    CERTIFICATE,
+    Containers,
+    Server,
+    endpoints_command,
+    secrets_command,
+)
 from ropewalk.local.databases import LOGINS, STAGES
 
 # Which services' folders hold a secret's text; the job `databases` has every role's password besides.
@@ -20,8 +28,8 @@ HOLDERS = {
     "fleet": {"fleet"},
     "fleet_reader": {"collect"},
     "superuser": {"postgres"},
-    "admin": {"airflow-api-server"},
-    "signing_key": {"airflow"},
+    "admin": {"airflow-api-server", "cli"},
+    "signing_key": {"airflow", "cli"},
     "view_token": {"present"},
     "weather_token": {"collect", "weather"},
     "airflow_jwt": {"airflow"},
@@ -72,10 +80,11 @@ def test_with_certificates_each_service_has_its_own_and_calls_by_tls(
     write_certificates(tmp_path / "tls")
     monkeypatch.setenv("ROPEWALK_TLS_DIR", str(tmp_path / "tls"))
     secrets_command(tmp_path)
-    for name in (*STAGES, "airflow"):
+    for name in (*STAGES, "airflow", "cli"):
+        whose = "airflow" if name == "cli" else name
         for file, source in (
-            ("tls.pem", f"{name}.pem"),
-            ("tls.key", f"{name}.key"),
+            ("tls.pem", f"{whose}.pem"),
+            ("tls.key", f"{whose}.key"),
             ("ca.pem", "ca.pem"),
         ):
             own = (tmp_path / "secrets" / name / file).read_text()
@@ -88,6 +97,39 @@ def test_with_certificates_each_service_has_its_own_and_calls_by_tls(
         "cert": "/run/secrets/tls.pem",
         "key": "/run/secrets/tls.key",
     }
+
+
+def test_the_command_is_told_where_all_is_and_may_call(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its container does it: with what is in its own folder, and tokens that are made anew at every start."""
+    monkeypatch.setenv("ROPEWALK_HOME", str(tmp_path / "home"))
+    endpoints_command(folder / "secrets/cli/secrets.json")
+    assert oct((tmp_path / "home/endpoints.json").stat().st_mode)[-3:] == "600"
+    told = endpoints()
+    assert set(told) == {"airflow", "stages"}
+    assert told["airflow"] == {
+        "url": "http://airflow-api-server:8080",
+        "username": "admin",
+        "password": made(folder)["admin"],
+    }
+    assert set(told["stages"]) == set(STAGES)
+    store = told["stages"]["store"]
+    assert (store["url"], store["flight"]) == ("http://store:8080", "grpc://store:8815")
+    public = (folder / "secrets/store/ropewalk_public_keys").read_text()
+    grant = Verifier(public, ("store",)).grant(f"Bearer {store['token']}")
+    assert all(grant.allows(right) for right in ALL)
+
+
+def test_over_tls_the_command_shows_the_certificate_that_is_mounted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROPEWALK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ROPEWALK_TLS_DIR", "/run/secrets")
+    endpoints_command(folder / "secrets/cli/secrets.json")
+    told = endpoints()
+    assert told["stages"]["store"]["url"] == "https://store:8080"
+    assert told["tls"] == {part: f"/run/secrets/{file}" for part, file in CERTIFICATE.items()}
 
 
 def test_made_again_all_stays_and_a_users_own_files_too(folder: Path) -> None:

@@ -42,7 +42,7 @@ def list_all(
         return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("workflow", "partition", "step", "run"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a run's id is of use whole
     for name in ("rows", "of", "share"):
         table.add_column(name, justify="right")
     for one in sorted(found, key=lambda one: (one.workflow, one.partition or "", one.step)):

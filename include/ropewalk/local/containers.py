@@ -1,7 +1,8 @@
 """What the containers of ``docker-compose.yaml`` cannot do for themselves: ``python -m ropewalk.local.containers``.
 
 ``secrets`` makes every password and key, and writes to each service's folder what that service alone may read;
-``databases`` makes roles, databases and grants in Postgres. Both can be done again at any time.
+``databases`` makes roles, databases and grants in Postgres; ``endpoints`` tells the command ``ropewalk`` where all is.
+Each can be done again at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ MOUNTED = Path("/run/secrets")
 CERTIFICATE = {"ca": "ca.pem", "cert": "tls.pem", "key": "tls.key"}  # of a service, in its folder
 HOSTS = {"airflow": "airflow-api-server"}  # of a part that is not called as its service is
 HTTP, FLIGHT, POSTGRES = 8080, 8815, 5432
+PORTS = {
+    **{name: FLIGHT if name.endswith("_flight") else HTTP for name in ports.NAMES},
+    "postgres": POSTGRES,
+}
 ROLES = (*LOGINS, "superuser")
+CALLER = ("admin", "signing_key")  # what Airflow and the stages are called with
+CERTIFIED = {**dict.fromkeys(("airflow", "cli"), "airflow"), **{name: name for name in STAGES}}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -59,8 +66,7 @@ class Containers(Installation):
     def of(cls, folder: Path) -> Containers:
         """The installation whose secrets are in a folder; what is missing of them is made."""
         home = Home(folder)
-        numbers = {name: FLIGHT if name.endswith("_flight") else HTTP for name in ports.NAMES}
-        return cls(home, {**numbers, "postgres": POSTGRES}, secrets.load(home))
+        return cls(home, PORTS, secrets.load(home))
 
     @property
     def databases(self) -> Databases:
@@ -87,8 +93,8 @@ class Containers(Installation):
         if self.tls is None:
             return {}
         return {
-            f"{name}/{CERTIFICATE[part]}": (self.tls / file.format(name=name)).read_text()
-            for name in (*STAGES, "airflow")
+            f"{name}/{CERTIFICATE[part]}": (self.tls / file.format(name=whose)).read_text()
+            for name, whose in CERTIFIED.items()
             for part, file in FILES.items()
         }
 
@@ -100,6 +106,7 @@ class Containers(Installation):
             "airflow/airflow.cfg": airflow.settings_text(self._airflow_settings()),
             "airflow/connections.json": json.dumps(self.airflow_connections()),
             "airflow-api-server/passwords.json": json.dumps({airflow.USER: self.secrets["admin"]}),
+            "cli/secrets.json": json.dumps({name: self.secrets[name] for name in CALLER}),
             "weather/token": self.secrets["weather_token"],
             "fleet/url": self.databases.dsn("fleet", "fleet"),
         }
@@ -127,7 +134,10 @@ class Containers(Installation):
                 "execution_api_server_url": f"{self.url('airflow')}/execution/",
             },
             "api": {"host": "0.0.0.0"},  # noqa: S104 - the container's own addresses
-            "scheduler": {"enable_health_check": "True"},
+            "scheduler": {
+                "enable_health_check": "True",
+                "scheduler_health_check_server_host": "127.0.0.1",  # its own container alone asks it
+            },
             "logging": {"base_log_folder": str(STATE / "logs")},
             "openlineage": {"transport": json.dumps({**lineage, "append": True})},
             "secrets": {
@@ -157,6 +167,14 @@ def secrets_command(folder: Path) -> None:
 def databases_command(file: Path) -> None:
     """Make what is missing of roles, databases, schemas and grants; FILE has the roles' passwords."""
     databases(json.loads(file.read_text(encoding="utf-8"))).provision()
+
+
+@app.command("endpoints")
+def endpoints_command(file: Path) -> None:
+    """Write where Airflow and the stages are to ROPEWALK_HOME, with new tokens; FILE has what they are called with."""
+    home = Home.from_environment()
+    known = Containers(home, PORTS, json.loads(file.read_text(encoding="utf-8")))
+    write_private(home.endpoints, json.dumps(known.services(), indent=2) + "\n")
 
 
 def open_to_services(folder: Path) -> None:

@@ -208,8 +208,8 @@ class Installation:
             }
         return {"results": {"url": self.databases.stage("store")}} if stage == "store" else {}
 
-    def endpoints(self) -> dict[str, Any]:
-        """Where everything is and what opens it, for programs; the tokens are good for a week."""
+    def services(self) -> dict[str, Any]:
+        """Where Airflow and the stages are and what opens them; the tokens are good for a week."""
         return {
             "airflow": {
                 "url": self.url("airflow"),
@@ -224,9 +224,15 @@ class Installation:
                 }
                 for stage in STAGES
             },
+            **({"tls": self.certificate("client")} if self.tls else {}),
+        }
+
+    def endpoints(self) -> dict[str, Any]:
+        """Where everything is and what opens it, for programs."""
+        return {
+            **self.services(),
             "postgres": {"results": self.databases.dsn(READER, RESULTS)},
             "present": {"url": f"{self.url('present')}/reports/?key={self.secrets['view_token']}"},
-            **({"tls": self.certificate("client")} if self.tls else {}),
         }
 
     def write_endpoints(self) -> None:
