@@ -10,7 +10,7 @@ for database in ropewalk airflow; do
     $compose exec -T postgres pg_dump -U postgres --format custom "$database" >"$to/$database.dump.part"
     mv "$to/$database.dump.part" "$to/$database.dump"
 done
-$compose exec -T store tar -C /var/lib/ropewalk/store -cf - . >"$to/store.tar.part"
+$compose exec -T store python -IS - /var/lib/ropewalk/store <"$(dirname "$0")/save.py" >"$to/store.tar.part"
 mv "$to/store.tar.part" "$to/store.tar"
 tar -C "${ROPEWALK_SECRETS:-.ropewalk/containers}" -cf "$to/secrets.tar" .
 printf 'saved %s\n' "$to"

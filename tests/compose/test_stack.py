@@ -49,6 +49,7 @@ wait
 FIRST, SECOND = "2013-01-01", "2013-01-02"
 THIRD, THIRDS = "2013-01-03", 914
 FLIGHTS = {FIRST: 842, SECOND: 943}  # departures of those days
+BATCH = {"2013-01-04": 915, "2013-01-05": 720, "2013-01-06": 832}
 
 
 def reached(stack: Project, service: str, targets: list[Target]) -> set[Target]:
@@ -234,6 +235,32 @@ def test_a_backfill_is_what_it_is_without_containers(stack: Project) -> None:
     assert days(stack) == FLIGHTS
 
 
+def test_the_command_backfills_and_tells_where_the_rows_went(stack: Project) -> None:
+    """`ropewalk` as its container has it: what it asks of Airflow, of the stages and of the dataset store."""
+    words = ("flights_daily", "--from", min(BATCH), "--to", max(BATCH))
+    assert "3 partitions" in stack.ropewalk("backfill", *words)
+    assert days(stack) == {**FLIGHTS, **BATCH}
+    (run_id,) = [one for one in stack.runs("flights_daily") if one.startswith("batch__")]
+    ledger = stack.ropewalk("ledger", run_id)
+    assert "publish by_hour" in " ".join(ledger.split())
+    assert "all of these balance" in ledger
+    told = stack.ropewalk("backfill", *words, "--dry-run")
+    assert told.splitlines()[1].split()[-3:] == ["3", "0", "3"]  # all of them are there
+
+
+def test_the_command_shows_the_rows_that_were_set_aside_and_has_them_done_again(
+    stack: Project,
+) -> None:
+    run_id = stack.trigger("aside")
+    assert stack.finish("aside", run_id) == "success"
+    assert "30.00%" in stack.ropewalk("quarantine", "list", "aside")
+    header, *rows = stack.ropewalk("quarantine", "show", run_id, "--csv").splitlines()
+    assert header.startswith('"step"')
+    assert len(rows) == 3
+    assert "small" in stack.ropewalk("quarantine", "replay", run_id)
+    assert published(stack, "aside", "small") == [7, 7]
+
+
 def test_replicas_share_work_and_take_over_that_of_a_killed_one(stack: Project) -> None:
     stack.up("--scale", "process=3", "--no-recreate")
     run_id = stack.trigger("slow_killed")
@@ -282,7 +309,10 @@ def test_a_backup_is_restored(stack: Project, tmp_path: Path) -> None:
     """Results, ledgers, datasets and Airflow's own: the same work asked for again is known to be done."""
     attempts = "SELECT key, attempt FROM process.task WHERE workflow = 'flights_daily' ORDER BY key"
     before = days(stack), stack.runs("flights_daily"), stack.query(attempts)
+    under_way = stack.trigger("slow_saved")  # nothing has to stop for a backup
+    until(lambda: bool(stack.owners("slow_saved")), "a replica that has the task")
     stack.make("backup", f"TO={tmp_path}/saved")
+    assert stack.finish("slow_saved", under_way) == "success"
     stack.query("DROP SCHEMA flights CASCADE")
     stack.query("TRUNCATE process.task CASCADE")
     stack.execute("store", "sh", "-c", "rm -rf /var/lib/ropewalk/store/tasks")
@@ -292,6 +322,10 @@ def test_a_backup_is_restored(stack: Project, tmp_path: Path) -> None:
         stack.clear("flights_daily", run_id)
         assert stack.finish("flights_daily", run_id) == "success"
     assert (days(stack), stack.query(attempts)) == (before[0], before[2])
+    assert (
+        stack.finish("slow_saved", under_way) == "success"
+    )  # once more: it was not, when it was saved
+    assert published(stack, "slow_saved", "one") == [1000, 1000]
 
 
 ASK = """
