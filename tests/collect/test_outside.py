@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from ropewalk.cli.certificates import write_certificates
 from ropewalk.collect import outside
 from ropewalk.collect.outside import is_public, origin
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
@@ -33,7 +36,9 @@ def canary() -> Iterator[int]:
 
 
 @contextmanager
-def server(host: str, location: str = "") -> Iterator[tuple[str, list[dict[str, str]]]]:
+def server(
+    host: str, location: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A server that answers with one record, or redirects; its URL, and the headers of each request."""
     seen: list[dict[str, str]] = []
 
@@ -51,8 +56,11 @@ def server(host: str, location: str = "") -> Iterator[tuple[str, list[dict[str, 
         def log_message(self, *_: object) -> None:
             pass
 
-    with serving(ThreadingHTTPServer((host, 0), Handler)) as url:
-        yield url, seen
+    made = ThreadingHTTPServer((host, 0), Handler)
+    if tls is not None:
+        made.socket = tls.wrap_socket(made.socket, server_side=True)
+    with serving(made) as url:
+        yield url.replace("http:", "https:") if tls else url, seen
 
 
 Names = Callable[..., list[str]]
@@ -206,6 +214,24 @@ def test_a_redirect_to_another_server_is_followed_without_the_secrets(
     assert {"authorization", "x-key"} & set(own[0])
 
 
+def test_a_redirect_to_plain_http_is_not_followed(
+    collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificates(tmp_path / "tls", names=["api"])
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "tls/ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "tls/api.pem", tmp_path / "tls/api.key")
+    with (
+        server("127.0.0.1") as (plain, seen),
+        server("127.0.0.1", plain, tls=context) as (url, own),
+        pytest.raises(FatalError, match="redirects to plain HTTP") as caught,
+    ):
+        collect(url, "127.0.0.1", token=SECRET)
+    assert caught.value.code == "downgrade"
+    assert len(own) == 1
+    assert seen == []
+
+
 def test_the_environments_proxies_are_ignored(
     collect: Collect, canary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,12 +260,17 @@ def test_the_origin_of_a_url(one: str, other: str, *, same: bool) -> None:
 
 
 def test_a_database_inside_is_reached_only_where_it_is_allowed(
-    canary: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    canary: int, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert elsewhere == ELSEWHERE
     monkeypatch.delenv("ROPEWALK_PRIVATE_HOSTS", raising=False)
     for url in (
         f"postgresql://u:{SECRET}@127.0.0.1:{canary}/db",
         f"postgresql:///db?host=localhost&port={canary}",
+        f"postgresql:///db?hostaddr=127.0.0.1&port={canary}",
+        f"postgresql://u:{SECRET}@{ELSEWHERE}:{canary}/db?hostaddr=127.0.0.1",
+        f"postgresql:///db?host={ELSEWHERE},localhost&port={canary}",
+        f"postgresql:///db?hostaddr={ELSEWHERE},127.0.0.1&port={canary}",
     ):
         monkeypatch.setenv("ROPEWALK_CONNECTION_DB", url)
         with pytest.raises(RopewalkError, match="not public") as caught:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from typing import LiteralString
 
 import psycopg
 import pytest
-from ropewalk.local.databases import LOGINS, READER, RESULTS, STAGES, Databases
+from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.settings import Settings
+from ropewalk.local.databases import CONNECTIONS, LOGINS, READER, RESULTS, STAGES, Databases
+from ropewalk.local.postgres import SETTINGS
 
 from tests.conftest import Database, Postgres
 
@@ -216,6 +220,37 @@ def test_rights_that_a_role_was_given_by_hand_end_with_the_next_start(postgres: 
             " WHERE rolname = 'ropewalk_collect'"
         ).fetchone()
     assert found == (False,) * 5
+
+
+def test_one_stage_leaves_connections_to_the_others(postgres: Postgres) -> None:
+    postgres.databases.provision()
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(psycopg.connect(postgres.databases.stage("analyze")))
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            psycopg.connect(postgres.databases.stage("analyze"))
+        with psycopg.connect(postgres.databases.stage("store")) as other:
+            assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_an_installation_that_has_roles_without_a_limit_gets_it_with_the_next_start(
+    postgres: Postgres,
+) -> None:
+    limits = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'ropewalk_' || %s"
+    with psycopg.connect(postgres.superuser, autocommit=True) as session:
+        for stage in STAGES:
+            session.execute(f'ALTER ROLE "ropewalk_{stage}" CONNECTION LIMIT -1')
+        postgres.databases.provision_roles()
+        found = [session.execute(limits, [stage]).fetchone() for stage in STAGES]
+    assert found == [(CONNECTIONS,)] * len(STAGES)
+
+
+def test_three_replicas_of_a_stage_have_what_they_may_need() -> None:
+    settings = Settings.model_validate({"stage": "store"})
+    ledger = Ledger.at("postgresql://nowhere", "store").pool.max_size
+    listener, garbage, in_doubt = 1, 1, 1
+    assert 3 * (ledger + listener + garbage + in_doubt + settings.workers) <= CONNECTIONS
+    assert int(SETTINGS["max_connections"]) >= 2 * CONNECTIONS
 
 
 def _made(database: Database) -> list[tuple[object, ...]]:

@@ -41,7 +41,15 @@ def test_keys_are_as_long_as_their_users_want_them(tmp_path: Path) -> None:
     found = secrets.load(Home(tmp_path))
     assert len(found["airflow_jwt"].encode()) >= 64
     assert len(base64.urlsafe_b64decode(found["airflow_fernet"])) == 32
-    assert all(len(value) >= 24 for value in found.values())
+
+
+def test_what_is_random_has_256_bits(tmp_path: Path) -> None:
+    found = dict(secrets.load(Home(tmp_path)))
+    assert "PRIVATE KEY" in found.pop("signing_key")  # Ed25519: 32 bytes by its nature
+    short = {
+        name for name, value in found.items() if len(base64.urlsafe_b64decode(value + "==")) < 32
+    }
+    assert short == set()
 
 
 def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:

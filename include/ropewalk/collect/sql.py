@@ -217,14 +217,18 @@ def _checked(url: sa.URL, allowed: Collection[str]) -> dict[str, Any]:
         found = [reachable(host, port, allowed)[0] for host in hosts]
     except OSError:
         raise RetryableError("the database's host has no address", code="database_away") from None
-    pinned = backend == "postgresql" and len(found) == 1
+    pinned = backend == "postgresql" and len(found) == 1 and "hostaddr" not in url.query
     return {"hostaddr": found[0]} if pinned else {}
 
 
 def _hosts(url: sa.URL) -> list[str]:
-    """The hosts that a URL names, in its place or in its query."""
-    named = url.query.get("host", ())
-    return [*((url.host,) if url.host else ()), *((named,) if isinstance(named, str) else named)]
+    """The hosts that a URL names, in its place or in its query; libpq goes to ``hostaddr`` before ``host``."""
+    hosts = [url.host] if url.host else []
+    for key in ("host", "hostaddr"):
+        named = url.query.get(key, ())
+        for text in (named,) if isinstance(named, str) else named:
+            hosts += [one for one in text.split(",") if one]
+    return hosts
 
 
 def _of_the_query(error: Any, engine: sa.Engine) -> bool:

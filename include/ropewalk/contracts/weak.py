@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LEAST = 16  # characters of a secret of our own; `make up` and `make secrets` make 24
+LEAST = 16  # characters of a secret of our own; `make up` and `make secrets` make 43
 KNOWN = ("admin", "changeme", "default", "password", "postgres", "ropewalk", "secret", "test")
 VARIED = 6  # different characters, at least
 

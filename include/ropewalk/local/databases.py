@@ -25,6 +25,10 @@ CLOSED = ("postgres", "template1")  # the server's own databases, which anyone m
 ROLE: LiteralString = (
     " ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
 )
+CONNECTIONS = 40
+"""What a stage's role may have of the server's 120: three replicas take 39 at most, and no stage
+leaves the others without."""
+
 # What lies in no schema, and so is closed by its functions.
 LARGE_OBJECTS: tuple[LiteralString, ...] = (
     "lo_creat(integer)",
@@ -84,6 +88,8 @@ class Databases:
                 _run(session, "CREATE ROLE {} NOLOGIN", GROUP)
             for login in LOGINS:
                 _login(session, login, self.passwords[login], new=login not in known)
+            for stage in STAGES:
+                _run(session, f"ALTER ROLE {{}} CONNECTION LIMIT {CONNECTIONS}", role(stage))
             _run(session, "GRANT {} TO {}, {}", GROUP, READER, role("present"))
             for database in CLOSED:
                 _run(session, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)

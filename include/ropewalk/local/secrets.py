@@ -35,7 +35,7 @@ def load(home: Home) -> Mapping[str, str]:
 
 
 def _password() -> str:
-    return secrets.token_urlsafe(18)
+    return secrets.token_urlsafe(32)  # 256 bits
 
 
 def _key() -> str:
