@@ -208,7 +208,12 @@ def test_the_log_tells_why_a_call_was_refused_on_either_way(
     lines = [json.loads(line) for line in service.log()[said:].splitlines()]
     refused = [line for line in lines if line["event"] == "call.refused"]
     assert {line["code"] for line in refused} == {code}
-    assert {line["place"].partition(" ")[0] for line in refused} == {"GET", "flight"}
+    assert {line["place"] for line in refused} == {f"GET /v1/tasks/{'1' * 64}", "flight DO_GET"}
+    clients = {line["place"].partition(" ")[0]: line["client"] for line in refused}
+    assert clients["GET"] == "127.0.0.1"
+    known = kind == "another task's"  # a token that is one: pyarrow tells the address only then
+    assert clients["flight"].startswith("ipv4:127.0.0.1:" if known else "")
+    assert bool(clients["flight"]) is known
     assert answer.json()["code"] == code
     assert f'"code":"{code}"' in str(caught.value)
     assert not [

@@ -309,18 +309,19 @@ class _Gate(flight.ServerMiddlewareFactory):  # type: ignore[misc]
         self._verifier = Verifier(settings.public_keys, (settings.stage, DATASETS))
 
     def start_call(self, info: Any, headers: dict[str, list[str]]) -> _Caller:
+        place = f"flight {info.method.name}"
         try:
-            return _Caller(self._verifier.grant("".join(headers.get("authorization", ()))))
+            return _Caller(self._verifier.grant("".join(headers.get("authorization", ()))), place)
         except UnauthorizedError as error:
-            refused(error, place=f"flight {info.method.name}", client="")
+            refused(error, place=place, client="")  # whose address pyarrow tells only further in
             raise flight.FlightUnauthenticatedError(_told(error)) from None
 
 
 class _Caller(flight.ServerMiddleware):  # type: ignore[misc]
-    """Who calls, for the length of a call."""
+    """Who calls, and what, for the length of a call."""
 
-    def __init__(self, grant: Grant) -> None:
-        self.grant = grant
+    def __init__(self, grant: Grant, place: str) -> None:
+        self.grant, self.place = grant, place
 
 
 def _grant(context: Any) -> Grant:
@@ -344,7 +345,8 @@ class _as_flight:  # noqa: N801 - reads as a verb
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, ForbiddenError | UnauthorizedError):
-            refused(error, place="flight", client=self._context.peer())
+            place = self._context.get_middleware("auth").place
+            refused(error, place=place, client=self._context.peer())
             kinds = {401: flight.FlightUnauthenticatedError, 403: flight.FlightUnauthorizedError}
             raise kinds[error.status](_told(error)) from None
         if isinstance(error, RopewalkError):
