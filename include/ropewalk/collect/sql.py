@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ropewalk.collect import adbc
 from ropewalk.collect.aside import typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.outside import reachable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 BATCH, BYTES = 50_000, 32 << 20  # of a batch, at most
 FETCH = 500  # rows that the driver holds
+FEW = 5_000  # rows that are not worth another session
 SAMPLED = 50  # of so many rows, one is measured
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 FIXED = {
@@ -54,21 +57,19 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
     declared = {name: type_of(kind) for name, kind in options.columns.items()}
     window = _window(options, task)
     with _connected(options, task) as connection:
-        found = connection.execute(*_statement(options, task, connection, window))
+        statement, values = _statement(options, task, connection, window)
+        found = connection.execute(statement, values)
         names = list(found.keys())
         _check_names(names, declared)
         kinds = _types(found, connection.engine.dialect.name)
         if options.cursor is not None:
             _check_cursor(options.cursor.column, names)
         number = 0
-        for rows in _chunks(found):
-            task.took(len(rows))
-            batch = _batch(rows, names, kinds)
-            kinds = _kept(kinds, batch, declared)
-            if window is not None:
-                batch = window.taken(batch)
+        for rows in _rows(options, connection, statement, values, found, kinds, declared):
+            task.took(rows.num_rows)
+            batch = window.taken(rows) if window is not None else rows
             yield _declared(task, options, batch, declared, number)
-            number += len(rows)
+            number += rows.num_rows
         if not number:
             schema = pa.schema(
                 [
@@ -81,14 +82,37 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
             window.close()
 
 
-def _chunks(found: Any) -> Iterator[list[Any]]:
+def _rows(
+    options: Options,
+    connection: sa.Connection,
+    statement: sa.TextClause,
+    values: dict[str, Any],
+    found: Any,
+    kinds: list[pa.DataType | None],
+    declared: Collection[str],
+) -> Iterator[pa.RecordBatch]:
+    """What the query has found, as Arrow: by ADBC where it serves, else by way of Python's values."""
+    names, fetches = list(found.keys()), iter(partial(found.fetchmany, FETCH), [])
+    first = next(_chunks(fetches, FEW), [])
+    more = next(fetches, None)
+    if more is not None and not values and adbc.serves(connection, found):
+        found.close()
+        yield from adbc.read(connection, statement, options.connection)
+        return
+    for rows in _chunks(itertools.chain([first, more or []], fetches), BATCH):
+        batch = _batch(rows, names, kinds)
+        kinds = _kept(kinds, batch, declared)
+        yield batch
+
+
+def _chunks(fetches: Iterable[Sequence[Any]], most: int) -> Iterator[list[Any]]:
     """The rows in lists of bounded length and size."""
     rows: list[Any] = []
     size = 0
-    while more := found.fetchmany(FETCH):
+    for more in fetches:
         rows += more
         size += SAMPLED * sum(_size(row) for row in more[::SAMPLED])
-        if len(rows) >= BATCH or size >= BYTES:
+        if len(rows) >= most or size >= BYTES:
             yield rows
             rows, size = [], 0
     if rows:
