@@ -51,8 +51,13 @@ def lineage_of(report: Report, workflow: str) -> Any:
 
 
 def outside(name: str) -> tuple[str, str]:
-    """OpenLineage's namespace and name of an outside dataset: ``postgres://host:port`` and ``db.schema.table``."""
+    """OpenLineage's namespace and name of an outside dataset: ``postgres://host:port`` and ``db.schema.table``.
+
+    A file that lies in a root itself, as ``data://days.csv``, has no folder to be named by.
+    """
     parts = urlsplit(name)
+    if not parts.path:
+        return f"{parts.scheme}://", parts.netloc
     return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"
 
 

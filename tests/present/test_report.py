@@ -105,6 +105,22 @@ def test_the_files_behind_each_chart(folder: Path) -> None:
         )
 
 
+def test_what_another_run_has_done_says_which(bench: TaskBench, root: Path) -> None:
+    """Each step of it, and none that this run has done itself."""
+    done = steps(bench, root, run="the-first")
+    own = steps(bench, root, run="the-second")
+    report = bench.perform(page(bench, {**done, "clean": own["clean"]}, run="the-second"))
+    told = Texts()
+    told.feed(bench.store.artifact(report.key, "index.html")[0].decode())
+    why = {
+        row[0].strip().partition("collect")[0].partition("process")[0]: row[-1]
+        for row in told.rows
+        if len(row) == 8
+    }
+    assert why["days"].split() == ["reused", "from", "run", "the-first"]
+    assert "reused" not in why["clean"]
+
+
 def test_its_numbers_are_kept_for_the_history(bench: TaskBench, root: Path) -> None:
     report = bench.perform(page(bench, steps(bench, root)))
     assert report.metrics == {"Rows": 2, "Rows in quarantine": 2}
