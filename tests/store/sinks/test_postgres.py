@@ -8,6 +8,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,30 @@ class TestPostgres(SinkSuite):
         bench.store.objects.delete(f"tasks/{key[:2]}/{key}/manifest.json")
         assert bench.perform(request, attempt=2).published[0].replayed
         assert self.seen() == [1, 2]
+
+    def test_loads_at_once_that_want_other_columns_add_each_once(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(0), "replace_partition", partition=1)
+
+        def load(n: int) -> None:
+            data = pa.table({"n": [n], "word": ["w"], f"own_{n}": [n], "common": [n]})
+            options = {**self.options, "mode": "replace_partition"}
+            bench.run(
+                "store",
+                [("postgres", options)],
+                inputs={"days": data},
+                partition=day(n),
+                requested=n,
+            )
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(load, range(2, 8)))
+        rows = self.query(
+            "SELECT n, common, own_2, own_7, _ropewalk_partition FROM out.days ORDER BY n"
+        )
+        assert rows[0][:4] == (0, None, None, None)
+        assert [row[:4] for row in rows[1:]] == [
+            (n, n, 2 if n == 2 else None, 7 if n == 7 else None) for n in range(2, 8)
+        ]
 
     def test_the_session_of_an_earlier_attempt_is_ended(self, bench: TaskBench) -> None:
         """Whatever it holds: it has lost its task."""
