@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import Origin, Written
+from ropewalk.process.sql import canonical
 from ropewalk.process.sql import tables as read_tables
 from ropewalk.testing.transforms import ProcessBench, tables
 
@@ -165,3 +166,28 @@ def test_the_inputs_of_a_query_are_its_tables_in_their_order() -> None:
     query = "WITH x AS (SELECT * FROM b) SELECT * FROM this JOIN x ON true JOIN a ON a.t >= {{ partition.start }}"
     assert set(read_tables(query)) == {"a", "b"}
     assert read_tables("SELECT 1 FROM c JOIN a USING (x) JOIN c AS d USING (x)") == ("c", "a")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("select  a ,sum( b ) from t group by 1 -- c", "SELECT a, SUM(b) FROM t GROUP BY 1"),
+        ("select a from t where x>={{params.x}}", "SELECT a FROM t WHERE x >= {{ params.x }}"),
+        ("select v::decimal(9,2) v from t", "SELECT CAST(v AS DECIMAL(9, 2)) AS v FROM t"),
+        ("select date_trunc('hour', d) from t", "SELECT DATE_TRUNC('HOUR', d) FROM t"),
+        ("select 'it''s', 1e3, \"at\" from t", "SELECT 'it''s', 1e3, \"at\" FROM t"),
+        ("select k from t where k not in ('a','b')", "SELECT k FROM t WHERE NOT k IN ('a', 'b')"),
+        (
+            "select * from t left join u using(k) limit 9",
+            "SELECT * FROM t LEFT JOIN u USING (k) LIMIT 9",
+        ),
+        (
+            "select row_number() over (partition by k order by d desc) n from t qualify n=1",
+            "SELECT ROW_NUMBER() OVER (PARTITION BY k ORDER BY d DESC) AS n FROM t QUALIFY n = 1",
+        ),
+    ],
+)
+def test_what_a_key_has_of_a_query_stays_as_it_is(written: str, kept: str) -> None:
+    """A release of sqlglot that writes it otherwise has every step with SQL done again: that must be noticed."""
+    assert canonical(written) == kept
+    assert canonical(kept) == kept
