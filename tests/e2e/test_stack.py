@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import httpx
 from demo import facts
@@ -48,6 +51,32 @@ def test_the_report_of_the_first_day_is_served(stack: Stack) -> None:
         )
     assert page.status_code == 200
     assert "New York departures" in page.text
+
+
+def test_openlineage_was_told_where_the_columns_of_the_first_day_come_from(stack: Stack) -> None:
+    """By the run itself, into the file that the documentation names."""
+    events = stack.home.path / "lineage" / "events.jsonl"
+    until(lambda: "by_carrier" in completed(events), "the end of by_carrier")
+    (output,) = completed(events)["by_carrier"]["outputs"]
+    assert output["name"] == "flights_daily.by_carrier"
+    fields = {
+        column: {(one["name"], one["field"]) for one in found["inputFields"]}
+        for column, found in output["facets"]["columnLineage"]["fields"].items()
+    }
+    columns = {one["name"] for one in output["facets"]["schema"]["fields"]}
+    assert set(fields) == columns - {"flights"}  # which counts rows, of whatever columns
+    assert fields["carrier"] == {("flights_daily.departures", "carrier")}
+
+
+def completed(events: Path) -> dict[str, Any]:
+    """The last event of each step of the demo that has ended, by the step's name."""
+    text = events.read_text(encoding="utf-8") if events.exists() else ""
+    told = [json.loads(line) for line in text.split("\n")[:-1]]  # the last may be half there
+    return {
+        one["job"]["name"].removeprefix("flights_daily."): one
+        for one in told
+        if one["eventType"] == "COMPLETE" and one["job"]["name"].startswith("flights_daily.")
+    }
 
 
 def test_a_workflow_runs_in_one_process_in_the_shell(stack: Stack) -> None:
