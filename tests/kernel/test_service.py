@@ -247,6 +247,13 @@ def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
         assert holder.end(key).attempt == 2
 
 
+def test_a_tasks_memory_is_for_no_other_process_of_its_user(
+    service: StageService, ask: Ask
+) -> None:
+    """Which holds the secrets of its stage."""
+    assert service.do(ask("dumpable")).metrics == {"dumpable": 0}
+
+
 def begun(mark: Path) -> bool:
     """Whether the work has begun and has said so to the last letter."""
     return mark.exists() and mark.read_text().endswith("\n")

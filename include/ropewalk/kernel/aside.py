@@ -38,9 +38,10 @@ def aside(function: Callable[..., bytes], *args: Any, seconds: float, memory: in
 
 def _do(up: Connection, memory: int, function: Callable[..., bytes], args: tuple[Any, ...]) -> None:
     """The child's whole life."""
-    from ropewalk.kernel.child import bind_to_parent, limit_memory
+    from ropewalk.kernel.child import bind_to_parent, hide_memory, limit_memory
 
     bind_to_parent()
+    hide_memory()
     limit_memory(memory)
     try:
         said: tuple[bool, Any] = (True, function(*args))

@@ -25,6 +25,7 @@ from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.settings import Settings
 
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+DUMPABLE = 4  # PR_SET_DUMPABLE
 
 
 def do_task(
@@ -32,6 +33,7 @@ def do_task(
 ) -> None:
     """Do one task of the stage at ``path``, and say on ``up`` how it went: the child's whole life."""
     bind_to_parent()
+    hide_memory()
     limit_memory(settings.memory_limit)
     output: Connection = told.pop("output")
     for stream in (1, 2):
@@ -88,6 +90,11 @@ def bind_to_parent() -> None:
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def hide_memory() -> None:
+    """No other process of the same user reads this one's memory or environment, and no core dump holds them."""
+    ctypes.CDLL(None).prctl(DUMPABLE, 0, 0, 0, 0)
 
 
 def limit_memory(limit: int) -> None:

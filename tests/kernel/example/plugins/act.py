@@ -35,6 +35,7 @@ class Options(PluginOptions):
         "window",
         "odd",
         "read",
+        "dumpable",
     ] = "rows"
     rows: int = 3
     bad: int = 0
@@ -128,6 +129,12 @@ def watermark(options: Options, task: Task) -> None:
     rows(options, task)
 
 
+def dumpable(options: Options, task: Task) -> None:
+    """Tell whether others of the same user may read this process's memory (PR_GET_DUMPABLE)."""
+    task.metric("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+    rows(options, task)
+
+
 def lose(options: Options, task: Task) -> None:
     """Read a row more than it accounts for."""
     rows(options, task)
@@ -155,5 +162,5 @@ def read(_: Options, task: Task) -> None:
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
     "print": speak, "bug": bug, "blab": blab, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
-    "read": read,
+    "read": read, "dumpable": dumpable,
 }  # fmt: skip
