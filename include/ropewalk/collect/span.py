@@ -61,8 +61,8 @@ class Span:
     def _comparable(self, bound: Scalar, kind: pa.DataType) -> pa.Scalar:
         """A watermark as a column's value: that of an earlier answer, which may have had another type."""
         one = pa.array([bound])
-        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        if number and not isinstance(bound, str):
+        number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+        if any(one(kind) for one in number) and not isinstance(bound, str):
             return one[0]
         found, bad = to_type(one, kind)
         if isinstance(bound, str) and not len(bad):

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,8 +15,10 @@ from ropewalk.contracts.errors import ConfigError, DataError, FatalError, Retrya
 from ropewalk.contracts.models import Report
 from ropewalk.local.free_ports import free_port
 from ropewalk.testing.bench import TaskBench
+from ropewalk.testing.services import StageService, running
 from ropewalk.testing.sources import SourceSuite
 
+from tests.conftest import Database
 from tests.servers import serving
 
 RECORDS = [{"n": n, "at": f"2013-01-0{n}T00:00:00Z"} for n in range(1, 6)]
@@ -463,6 +466,26 @@ class TestCursorsSpan:
         between, both = self.read(bench, told={"since": 2, "until": 5})
         assert (both, between.watermark) == ([3, 4, 5], 5)
 
+    def test_runs_of_a_stage_take_each_record_once_whichever_is_cleared(
+        self, bench: TaskBench, at_least: list[dict[str, Any]], database: Database, tmp_path: Path
+    ) -> None:
+        """The stage's own ledger says from where and up to where."""
+        cursor = {"field": "n", "param": "since"}
+        with running(StageService("collect", database.stage("collect"), tmp_path)) as (stage,):
+
+            def took(run: str) -> tuple[int, Any]:
+                do = ("rest", {"connection": "shop", "cursor": cursor})
+                report = stage.do(bench.request("collect", [do], run=run))  # a new one: cleared
+                return report.rows.out, report.watermark
+
+            assert took("one") == (5, 5)
+            at_least.append({"n": 6, "at": "2013-01-06T00:00:00Z"})
+            assert took("two") == (1, 6)
+            assert took("one") == (5, 5)
+            at_least.append({"n": 7, "at": "2013-01-07T00:00:00Z"})
+            assert took("three") == (1, 7)
+            assert took("two") == (1, 6)
+
     @pytest.mark.usefixtures("at_least")
     def test_the_record_of_the_watermark_is_taken_once(self, bench: TaskBench) -> None:
         report, numbers = self.read(bench, told={"since": 3})
@@ -505,11 +528,17 @@ class TestCursorsSpan:
         report, numbers = self.read(bench, "at", {"since": "2013-01-01T12:00:00Z"})
         assert (numbers, report.watermark) == ([2], "2013-01-02")
 
-    def test_whole_numbers_compare_with_a_watermark_that_was_a_fraction(
-        self, bench: TaskBench, api: Api
+    @pytest.mark.parametrize("kind", [None, "integer", "float", "decimal(9,2)"])
+    def test_numbers_compare_with_a_watermark_that_was_a_fraction(
+        self, bench: TaskBench, api: Api, kind: str | None
     ) -> None:
-        api.answer = lambda *_: (200, {}, [{"n": 5}, {"n": 6}])
-        assert self.read(bench, told={"since": 5.5})[1] == [6]
+        low, high = (
+            ("5", "6") if kind and kind.startswith("decimal") else (5, 6)
+        )  # as JSON has them
+        api.answer = lambda *_: (200, {}, [{"n": low}, {"n": high}])
+        columns = {"n": kind} if kind else {}
+        report, numbers = self.read(bench, told={"since": 5.5}, columns=columns)
+        assert (numbers, report.watermark) == ([6], 6)
 
     @pytest.mark.usefixtures("at_least")
     def test_the_cursor_may_be_a_field_that_is_not_wanted(self, bench: TaskBench) -> None:
