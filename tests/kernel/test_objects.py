@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from ropewalk.contracts.errors import ConfigError, NotFoundError, RetryableError
-from ropewalk.kernel.objects import Objects, open_objects
+from ropewalk.kernel.objects import Bucket, Objects, open_objects
 
 
 @pytest.fixture(params=["directory", "bucket"])
@@ -42,6 +43,27 @@ def test_of_many_who_create_at_once_one_does(objects: Objects) -> None:
     for thread in threads:
         thread.join()
     assert [objects.read("tasks/ab/manifest.json")] == [b"%d" % number for number in created]
+
+
+def test_what_is_removed_while_it_is_created_was_not_created(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the collector removes a dataset that someone asks to keep."""
+    name = "tasks/ab/verdict"
+    if isinstance(objects, Bucket):
+        assert objects.create(name, b"gone")
+        get = objects._get  # noqa: SLF001 - the collector comes between its two requests
+
+        def removed(name: str) -> tuple[bytes, str]:
+            objects.delete(name)
+            return get(name)
+
+        monkeypatch.setattr(objects, "_get", removed)
+    else:
+        folder = tmp_path / "store" / "tasks" / "ab"
+        monkeypatch.setattr("ropewalk.kernel.objects.failpoint", lambda _: shutil.rmtree(folder))
+    assert not objects.create(name, b"kept")
+    assert list(objects.names("tasks")) == []
 
 
 def test_a_file_is_added_found_listed_and_deleted(objects: Objects, tmp_path: Path) -> None:

@@ -110,7 +110,9 @@ class Directory:
         except FileExistsError:
             return False
         except FileNotFoundError:  # the seat is gone, and so is what would have been linked
-            raise overtaken(name) from None
+            if seat:
+                raise overtaken(name) from None
+            return False  # the collector has removed the folder meanwhile
         finally:
             draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
@@ -222,8 +224,11 @@ class Bucket:
     def create(self, name: str, data: bytes, seat: str = "") -> bool:
         if self._put(name, data, **({"IfMatch": seat} if seat else {"IfNoneMatch": "*"})):
             return True
-        found, _ = self._get(name)
-        if found.startswith(SEAT):
+        try:
+            found, _ = self._get(name)
+        except NotFoundError:  # it was there, and the collector has removed it since
+            found = b""
+        if found.startswith(SEAT) or (seat and not found):
             raise overtaken(name)
         return found == data  # so it is where the answer to a first try was lost
 
