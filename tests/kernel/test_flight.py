@@ -14,6 +14,7 @@ from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import DatasetRef, TaskRequest, TaskStatus
 from ropewalk.contracts.tokens import DATASETS, dataset_scope, mint
 from ropewalk.kernel.flight import fetch, put
+from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService
 
 Ask = Callable[..., TaskRequest]
@@ -44,6 +45,23 @@ def test_what_is_put_is_fetched_the_same(service: StageService, tmp_path: Path) 
     ref = put(service.flight, service.token, TABLE)
     assert (ref.rows, ref.flight) == (200_000, service.flight)
     assert fetch(ticketed(service, ref), tmp_path).table().equals(TABLE)
+
+
+def test_a_connection_that_breaks_within_a_dataset_is_no_end_of_it(
+    service: StageService, tmp_path: Path
+) -> None:
+    ref = put(service.flight, service.token, TABLE)
+    pieces = [0]
+    proxy = Proxy(service.flight_port, lambda _: pieces.__setitem__(0, pieces[0] + 1))
+    try:
+        through = ticketed(service, ref, flight=f"grpc://127.0.0.1:{proxy.port}")
+        proxy.halve()
+        with pytest.raises(RetryableError):
+            fetch(through, tmp_path)
+        assert fetch(through, tmp_path).table().equals(TABLE)
+        assert pieces[0] > 1
+    finally:
+        proxy.close()
 
 
 def test_another_content_than_the_reference_names_is_refused(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from ropewalk.contracts.errors import (
@@ -18,6 +20,7 @@ from ropewalk.contracts.errors import (
 from ropewalk.contracts.models import State, TaskRequest
 from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.local.free_ports import free_port
+from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService
 from ropewalk_airflow import trigger
 from ropewalk_airflow.hook import StageHook
@@ -59,6 +62,33 @@ def test_a_task_from_submit_to_report(hook: StageHook, ask: Ask) -> None:
     assert (status.state, status.report and status.report.rows.out) == (State.SUCCEEDED, 5)
     assert [line.text for line in hook.lines(key, 0)] == ["wrote 5 rows"]
     assert hook.lines(key, hook.lines(key, 0)[-1].n) == []
+
+
+def test_a_connection_that_breaks_loses_no_task_and_makes_none_twice(
+    service: StageService, monkeypatch: pytest.MonkeyPatch, ask: Ask, tmp_path: Path
+) -> None:
+    proxy = Proxy(service.port)
+    try:
+        hook = connect(monkeypatch, proxy.port, service.key)
+        go = tmp_path / "go"
+        request = ask(go=str(go))
+        for _ in range(3):  # half of the request, or of its answer
+            proxy.halve()
+            with pytest.raises(RetryableError, match="does not answer"):
+                hook.submit(request)
+        key = hook.submit(request).key
+        cut = threading.Timer(0.5, proxy.cut)
+        cut.start()
+        try:
+            with pytest.raises(RetryableError, match="does not answer"):
+                hook.read(key, wait=20)
+        finally:
+            cut.join()
+        go.touch()
+        assert end(hook, key) is State.SUCCEEDED
+        assert hook.read(key).attempt == 1
+    finally:
+        proxy.close()
 
 
 def test_a_tasks_error_comes_as_the_stage_raised_it(hook: StageHook, ask: Ask) -> None:
