@@ -135,7 +135,9 @@ def test_run_of_a_partitioned_workflow_needs_a_day() -> None:
 def test_describe_names_every_plugin() -> None:
     done = ropewalk("describe")
     assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for kind in KINDS for name in plugin_names(kind))
+    ours = [name for name, kind in KINDS.items() if kind.package.startswith("ropewalk.")]
+    assert len(ours) == 7, "other tests may bring in kinds of their own"
+    assert all(name in done.stdout for kind in ours for name in plugin_names(kind))
 
 
 def test_the_schema_is_the_one_that_is_committed() -> None:
