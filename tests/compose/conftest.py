@@ -29,6 +29,7 @@ LIMIT = 400.0  # seconds
 ENGINE = "ROPEWALK_TEST_COMPOSE"
 
 FIGURES: list[str] = []  # what was measured on the way
+STARTED = time.monotonic()
 
 collect_ignore = [] if os.environ.get(ENGINE) else ["test_images.py", "test_stack.py"]
 
@@ -46,6 +47,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("figures")
         for line in FIGURES:
             terminalreporter.write_line(line)
+        whole = time.monotonic() - STARTED
+        terminalreporter.write_line(f"  {'all of these tests':<28}{whole:6.0f} s")
 
 
 @dataclass
@@ -103,6 +106,17 @@ class Project:
             "postgres", "psql", "-U", "postgres", "-d", database, "-At", "-F", "\t", "-c", sql
         )
         return [line.split("\t") for line in told.splitlines()]
+
+    def images(self) -> list[str]:
+        """The names of the images that were built for this project."""
+        form = "{{.Repository}}:{{.Tag}}"
+        return run(["docker", "image", "ls", "--format", form, f"*:{self.name}"]).split()
+
+    def left(self) -> list[str]:
+        """The containers, volumes and networks of the project that the engine has, running or not."""
+        mark = ["--filter", f"label=com.docker.compose.project={self.name}", "--quiet"]
+        kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
+        return [one for kind in kinds for one in run(["docker", *kind, *mark]).split()]
 
     def containers(self, *services: str) -> list[dict[str, Any]]:
         """What the engine says of the running containers, of all services or of some."""
@@ -172,7 +186,9 @@ def until(met: Callable[[], bool], what: str) -> None:
 
 def run(command: list[str], env: dict[str, str] | None = None) -> str:
     """What a command prints; it must succeed."""
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=env, cwd=ROOT, capture_output=True, check=False, text=True, errors="replace"
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -194,9 +210,10 @@ def project() -> Iterator[Project]:
         yield one
     finally:
         one.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "3")
-        tags = run(["docker", "image", "ls", "-q", f"ropewalk-*:{one.name}"]).split()
-        run(["docker", "image", "rm", "--force", *dict.fromkeys(tags)])
+        for image in one.images():
+            run(["docker", "image", "rm", "--force", image])
         shutil.rmtree(folder)
+        assert (one.images(), one.left()) == ([], [])
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,10 @@ def test_an_image_runs_as_nobody_in_particular(told: dict[str, Any], image: str)
     assert told[image]["user"] == [10001, 10001]
 
 
+def test_every_image_that_is_built_is_looked_at(project: Project) -> None:
+    assert set(project.images()) == {f"ropewalk-{name}:{project.name}" for name in HOLDS}
+
+
 def test_a_changed_line_of_code_costs_no_new_layer_of_libraries(project: Project) -> None:
     """All layers but the last few are those of the image before."""
     image = f"ropewalk-store:{project.name}"

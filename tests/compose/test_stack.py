@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ropewalk.kernel.hide import _forms
 
 from tests.compose.conftest import FIGURES, Project, run, until
 
@@ -38,7 +39,19 @@ REACHES = {
     "airflow-triggerer": {LEDGER, API, *TASKS},
     "airflow-dag-processor": {LEDGER, API},
 }
-TARGETS = sorted({LEDGER, API, WEATHER, *TASKS})
+NOBODYS = {
+    ("airflow-scheduler", 8974),
+    ("airflow-scheduler", 8793),
+    ("airflow-triggerer", 8794),
+}  # health, logs
+TARGETS = sorted({LEDGER, API, WEATHER, *TASKS, *NOBODYS})
+LISTENS = {
+    **{name: {HTTP, FLIGHT} for name in STAGES},
+    **{f"airflow-{name}": set[int]() for name in AIRFLOW},
+    "airflow-api-server": {HTTP},
+    "postgres": {POSTGRES},
+    "weather": {HTTP},
+}
 CONNECT = """
 for target in "$@"; do
     ((n++ % 8)) || wait  # a container may have few processes
@@ -113,34 +126,68 @@ def test_a_container_is_hardened(stack: Project, service: str) -> None:
     assert bool(published) == (service in {"airflow-api-server", "present"})
 
 
+ATTEMPTS = (
+    ("begins", "cp /bin/true /tmp/true && chmod 6755 /tmp/true"),
+    (
+        "has-a-program-of-root",
+        "test -u /usr/bin/mount",
+    ),  # by setuid, which no-new-privileges forbids it
+    ("mounts", "/usr/bin/mount -t tmpfs none /tmp"),
+    ("has-a-user-namespace", "unshare --user --map-root-user true"),
+    ("runs-from-tmp", "/tmp/true"),  # noqa: S108 - the container's own
+    ("runs-a-script-from-tmp", "echo exit 0 >/tmp/true && /tmp/true"),
+    ("writes-to-the-image", "touch /opt/x"),
+    ("writes-to-etc", "touch /etc/x"),
+    ("writes-over-a-program", "cp /bin/true /usr/bin/id"),
+    ("sets-the-clock", "date -s 2013-01-01"),
+    ("makes-a-device", "mknod /tmp/null c 1 3"),
+    ("changes-the-kernel", "echo 1 >/proc/sys/kernel/sysrq"),
+)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_container_can_do_little(stack: Project, service: str) -> None:
     """What the settings say holds inside: no capability, no way to any, nothing written beside volumes."""
-    script = "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; touch /opt/x /etc/x || true"
-    uid, *status = stack.execute(service, "sh", "-c", f"({script}) 2>/dev/null").splitlines()
+    script = "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
+    uid, *status = stack.execute(service, "sh", "-c", script).splitlines()
     assert uid != "0"
     assert dict(line.split(":\t") for line in status) == {
         "CapEff": "0" * 16,
         "CapBnd": "0" * 16,
         "NoNewPrivs": "1",
     }
-    told = stack.execute(service, "sh", "-c", "ls /opt/x /etc/x 2>/dev/null || true")
-    assert told == ""
+    (tmp,) = stack.execute(service, "grep", " /tmp ", "/proc/mounts").splitlines()
+    assert {"noexec", "nosuid", "nodev"} <= set(tmp.split()[3].split(","))
+    lines = [f"({attempt}) >/dev/null 2>&1 </dev/null && echo {name}" for name, attempt in ATTEMPTS]
+    done = stack.execute(service, "sh", "-c", "\n".join([*lines, "rm -f /tmp/true"])).split()
+    assert done == ["begins", "has-a-program-of-root"]  # and nothing after
 
 
 def test_no_secret_is_where_anyone_may_look(stack: Project) -> None:
     """Neither in what the engine tells of a container, nor in an image, nor in a log."""
+    places = {
+        "settings": json.dumps(stack.containers()),
+        "logs": stack.compose("logs", "--no-color"),
+        "image": run(["docker", "history", "--no-trunc", f"ropewalk-airflow:{stack.name}"]),
+    }
+    assert told_in(places, secrets_of(stack)) == []
+
+
+def secrets_of(stack: Project) -> dict[str, str]:
+    """Every secret of the installation by its name; of a key in PEM, the key alone."""
     file = stack.folder / "containers" / "secrets.json"
-    values = json.loads(file.read_text()).values()
-    secrets = [
-        value.splitlines()[-1 if "\n" not in value else 1] for value in values
-    ]  # of PEM, the key
-    places = [
-        json.dumps(stack.containers()),
-        stack.compose("logs", "--no-color"),
-        run(["docker", "history", "--no-trunc", f"ropewalk-airflow:{stack.name}"]),
+    values: dict[str, str] = json.loads(file.read_text())
+    return {name: text.splitlines()[1 if "\n" in text else 0] for name, text in values.items()}
+
+
+def told_in(places: dict[str, str], secrets: dict[str, str]) -> list[tuple[str, str]]:
+    """Which secret is told in which place, in whatever form."""
+    return [
+        (name, place)
+        for name, secret in secrets.items()
+        for place, text in places.items()
+        if any(form in text for form in _forms(secret))
     ]
-    assert [secret[:4] for secret in secrets for place in places if secret in place] == []
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +204,22 @@ def test_the_networks_let_through_what_they_must_and_no_more(
     open_ = reached(stack, service, [place for at in others.values() for place in at])
     found = {target for target, at in others.items() if open_ & set(at)}
     assert found == {target for target in REACHES[service] if target[0] != service}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_listens_to_others_where_it_must(stack: Project, service: str) -> None:
+    """What only the container itself asks, such as the scheduler's health, is on its loopback."""
+    told = stack.execute(service, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    sockets = [line.split() for line in told.splitlines() if ":" in line.split()[0]]
+    listening = [socket[1].split(":") for socket in sockets if socket[3] == "0A"]
+    found = {int(port, 16) for address, port in listening if not is_loopback(address)}
+    assert found == LISTENS[service]
+
+
+def is_loopback(address: str) -> bool:
+    """Of an address as /proc/net/tcp has it: words of four bytes, each the wrong way round."""
+    v4 = address.removeprefix("0000000000000000FFFF0000")
+    return v4.endswith("7F") if len(v4) == 8 else address == "0" * 24 + "01000000"
 
 
 @pytest.fixture(scope="module")
@@ -382,10 +445,38 @@ def test_over_mutual_tls_a_day_runs_and_who_has_no_certificate_is_refused(
     run_id = encrypted.trigger("flights_daily", THIRD)
     assert encrypted.finish("flights_daily", run_id) == "success"
     assert days(encrypted)[THIRD] == THIRDS
+    assert "all of these balance" in encrypted.ropewalk("ledger", run_id)
     for port in (HTTP, FLIGHT):
         words = ("python", "-c", KNOCK, "store", str(port))
         assert encrypted.execute("process", *words, "certified").strip() == "in"
         assert encrypted.execute("process", *words).strip() in {"out", "closed"}
+
+
+def test_no_secret_is_in_what_all_the_runs_have_left(stack: Project) -> None:
+    """Neither in the databases, nor in a file of Airflow's or of the datasets, nor in a log, nor in a command line."""
+    files = "find . -type f -print -exec cat {} +"
+    folders = {
+        "airflow/logs": "airflow-scheduler",
+        "airflow/lineage": "airflow-scheduler",
+        "store": "store",
+    }
+    places = {
+        **{
+            f"database {name}": stack.execute("postgres", "pg_dump", "-U", "postgres", name)
+            for name in ("airflow", "ropewalk")
+        },
+        **{
+            folder: stack.execute(service, "sh", "-c", f"cd /var/lib/ropewalk/{folder} && {files}")
+            for folder, service in folders.items()
+        },
+        "output": stack.compose("logs", "--no-color"),
+    }
+    for place, text in places.items():
+        assert "flights_daily" in text, place  # it is what the runs have left
+    ids = stack.compose("ps", "-q").split()
+    places["commands"] = "".join(run(["docker", "top", one, "-eo", "pid,args"]) for one in ids)
+    assert "airflow triggerer" in places["commands"]
+    assert told_in(places, secrets_of(stack)) == []
 
 
 def test_a_warm_start_changes_nothing_and_all_goes_when_told(stack: Project) -> None:
@@ -395,9 +486,7 @@ def test_a_warm_start_changes_nothing_and_all_goes_when_told(stack: Project) -> 
     assert days(stack) == before
     measure(stack)
     stack.compose("--profile", "*", "down", "--volumes", "--timeout", "3")
-    mark = ["--filter", f"label=com.docker.compose.project={stack.name}", "--quiet"]
-    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
-        assert run(["docker", *kind, *mark]) == ""
+    assert stack.left() == []
 
 
 def measure(stack: Project) -> None:
