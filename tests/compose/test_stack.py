@@ -381,7 +381,8 @@ def test_a_backup_is_restored(stack: Project, tmp_path: Path) -> None:
     stack.execute("store", "sh", "-c", "rm -rf /var/lib/ropewalk/store/tasks")
     stack.make("restore", f"FROM={tmp_path}/saved")
     assert (days(stack), stack.runs("flights_daily"), stack.query(attempts)) == before
-    for run_id in before[1]:
+    singles = [one for one in before[1] if not one.startswith("batch__")]
+    for run_id in singles:  # a batch's tasks are known by its list of what was read, which is new
         stack.clear("flights_daily", run_id)
         assert stack.finish("flights_daily", run_id) == "success"
     assert (days(stack), stack.query(attempts)) == (before[0], before[2])
