@@ -245,6 +245,18 @@ def test_an_installation_that_has_roles_without_a_limit_gets_it_with_the_next_st
     assert found == [(CONNECTIONS,)] * len(STAGES)
 
 
+def test_a_limit_that_the_owner_has_set_stays(postgres: Postgres) -> None:
+    limits = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'ropewalk_process'"
+    with psycopg.connect(postgres.superuser, autocommit=True) as session:
+        session.execute("ALTER ROLE ropewalk_process CONNECTION LIMIT 77")
+        try:
+            postgres.databases.provision_roles()
+            assert session.execute(limits).fetchone() == (77,)
+        finally:
+            session.execute("ALTER ROLE ropewalk_process CONNECTION LIMIT -1")
+            postgres.databases.provision_roles()
+
+
 def test_three_replicas_of_a_stage_have_what_they_may_need() -> None:
     settings = Settings.model_validate({"stage": "store"})
     ledger = Ledger.at("postgresql://nowhere", "store").pool.max_size

@@ -88,8 +88,10 @@ class Databases:
                 _run(session, "CREATE ROLE {} NOLOGIN", GROUP)
             for login in LOGINS:
                 _login(session, login, self.passwords[login], new=login not in known)
-            for stage in STAGES:
-                _run(session, f"ALTER ROLE {{}} CONNECTION LIMIT {CONNECTIONS}", role(stage))
+            unlimited = _column(session, "SELECT rolname FROM pg_roles WHERE rolconnlimit = -1")
+            for name in map(role, STAGES):
+                if name in unlimited:  # a limit of the owner's stays
+                    _run(session, f"ALTER ROLE {{}} CONNECTION LIMIT {CONNECTIONS}", name)
             _run(session, "GRANT {} TO {}, {}", GROUP, READER, role("present"))
             for database in CLOSED:
                 _run(session, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
