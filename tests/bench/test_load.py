@@ -16,5 +16,5 @@ def test_the_table_is_loaded_each_way(tmp_path: Path) -> None:
     assert [(figure.what, figure.against) for figure in figures] == [
         ("store", "psql \\copy, binary"),
         ("store", "DataFrame.to_sql"),
-        ("store", "its encoder alone"),
+        ("its sink, here", "its encoder alone"),
     ]
