@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--judged", type=Path, default=ROOT / "scripts" / "judged.txt")
     parser.add_argument("--osv-url", default="https://api.osv.dev/v1/query")
     chosen = parser.parse_args()
-    judged = judgements(chosen.judged.read_text(encoding="utf-8"), datetime.now(UTC).date())
+    judged = judgements(chosen.judged, datetime.now(UTC).date())
     command = [
         sys.executable, "-m", "pip_audit", "--requirement", str(chosen.lock), "--disable-pip",
         "--vulnerability-service", "osv", "--osv-url", chosen.osv_url,
@@ -32,19 +32,19 @@ def main() -> None:
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
-def judgements(text: str, today: date) -> list[str]:
+def judgements(file: Path, today: date) -> list[str]:
     """The vulnerabilities that are judged; exits where a judgement is over, or gives no reason."""
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
             name, until, _reason = line.split(maxsplit=2)
             last = date.fromisoformat(until)
         except ValueError:
-            sys.exit(f"line {number}: a judgement is ID YYYY-MM-DD reason, not {line!r}")
+            sys.exit(f"{file}:{number}: a judgement is ID YYYY-MM-DD reason, not {line!r}")
         if last < today:
-            sys.exit(f"line {number}: the judgement of {name} was until {until}: judge it anew")
+            sys.exit(f"{file}:{number}: the judgement of {name} was until {until}: judge it anew")
         found.append(name)
     return found
 

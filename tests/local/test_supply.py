@@ -94,10 +94,10 @@ def test_what_is_judged_passes_until_the_judgement_is_over(osv: str, tmp_path: P
     assert audit(osv, tmp_path, judged.format(today + timedelta(days=9))).returncode == 0
     over = audit(osv, tmp_path, judged.format(today - timedelta(days=9)))
     assert over.returncode == 1
-    assert "line 3: the judgement of CVE-2018-18074 was until" in over.stderr
+    assert "judged.txt:3: the judgement of CVE-2018-18074 was until" in over.stderr
     bare = audit(osv, tmp_path, "CVE-2018-18074\n")
     assert bare.returncode == 1
-    assert "line 1: a judgement is ID YYYY-MM-DD reason" in bare.stderr
+    assert "judged.txt:1: a judgement is ID YYYY-MM-DD reason" in bare.stderr
 
 
 def test_a_service_that_is_away_is_no_clean_bill(tmp_path: Path) -> None:

@@ -157,6 +157,12 @@ def by_the_triggerer(_: StageOperator, waiting: StageTrigger) -> None:
     asyncio.run(waiting.on_kill())
 
 
+def process_of(mark: Path) -> Path:
+    """The process that does a task, once it has begun."""
+    until(lambda: begun(mark))
+    return Path(f"/proc/{int(mark.read_text())}")
+
+
 ENDS = [by_the_worker, by_the_triggerer]
 
 
@@ -167,8 +173,7 @@ def test_a_task_that_is_killed_in_airflow_is_cancelled_and_its_process_gone(
 ) -> None:
     operator = lasting()
     waiting = deferred(operator, context("one"))
-    until(lambda: begun(tmp_path / "mark"))
-    child = Path(f"/proc/{int((tmp_path / 'mark').read_text())}")
+    child = process_of(tmp_path / "mark")
     assert child.exists()
     kill(operator, waiting)
     assert hook.read(waiting.key).state is State.CANCELLED
@@ -184,8 +189,7 @@ def test_a_newer_trys_task_is_not_cancelled(
 ) -> None:
     older = lasting()
     waiting = deferred(older, context("one"))
-    until(lambda: begun(tmp_path / "mark"))
-    child = Path(f"/proc/{int((tmp_path / 'mark').read_text())}")
+    child = process_of(tmp_path / "mark")
     newer = deferred(lasting(), context("two"))
     assert newer.key == waiting.key
     kill(older, waiting)

@@ -49,9 +49,7 @@ def read(
     DataError for a value that Arrow cannot hold; FatalError where the query is refused.
     """
     from adbc_driver_manager import Error
-    from adbc_driver_manager._reader import (
-        AdbcRecordBatchReader,
-    )  # tells errors of the stream as such
+    from adbc_driver_manager._reader import AdbcRecordBatchReader  # a stream's error has its state
     from adbc_driver_postgresql import dbapi
 
     # psycopg wants a % doubled, and SQLAlchemy does so; a comment at the end must not take in what COPY has after it.
