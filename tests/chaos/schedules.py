@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from operator import methodcaller
 from pathlib import Path
 
@@ -23,24 +24,32 @@ from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 
 from tests.chaos.loads import (
+    FILE_MODES,
     MODES,
     TABLES,
+    FileReader,
     Load,
     Reader,
     Sums,
     expected,
+    other_files,
     read,
+    read_files,
     sums,
     unbalanced,
 )
 from tests.chaos.world import LEASE, World, gone, world
 
 POINTS = (
-    "task.begun", "part.written", "part.added", "sink.connected", "sink.locked", "sink.deleted", "sink.copying",
-    "sink.loaded", "sink.fenced", "sink.committed", "manifest.fenced", "manifest.written", "manifest.created",
-    "task.done",
+    "submit.asked", "submit.entered", "task.claimed", "task.begun", "part.written", "part.added", "manifest.fenced",
+    "manifest.written", "manifest.created", "task.done", "task.ending",
 )  # fmt: skip
-POINTS_APART = ("sink.prepared", "sink.decided")  # where the tables are in two databases
+TABLE_POINTS = (
+    "sink.connected", "sink.locked", "sink.deleted", "sink.copying", "sink.loaded", "sink.fenced", "sink.committed",
+)  # fmt: skip
+POINTS_APART = (*TABLE_POINTS, "sink.prepared", "sink.decided")  # where they are in two databases
+FILE_POINTS = ("files.made", "files.fenced", "files.moved", "files.taken", "files.recorded")
+SINKS = ("postgres", "postgres", "postgres", "files")
 STAGES = {"collect": 2, "store": 2}
 SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment
 WAIT = (
@@ -110,24 +119,27 @@ class Schedule:
 
     def __init__(self, world: World, dice: random.Random, schema: str, tally: Tally) -> None:
         self.world, self.dice, self.tally = world, dice, tally
-        mode, apart = dice.choice(MODES), dice.choice((False, False, True))
+        self.files = dice.choice(SINKS) == "files"
+        apart = not self.files and dice.choice((False, False, True))
+        mode = dice.choice(FILE_MODES if self.files else MODES)
         orders = dice.sample(range(2, 12), 3)
         self.places = world.places(apart=apart)
-        self.base = Load(schema, mode, 1, 1, 1, apart=apart)
+        self.base = Load(
+            schema, mode, 1, 1, 1, apart=apart, sink="files" if self.files else "postgres"
+        )
         self.loads = [
-            Load(
-                schema,
-                mode,
-                dice.choice((1, 1, 2)),
-                version,
-                requested,
-                dice.choice((40, 2000)),
-                apart,
+            replace(
+                self.base,
+                day=dice.choice((1, 1, 2)),
+                version=version,
+                requested=requested,
+                rows=dice.choice((40, 2000)),
             )
             for version, requested in enumerate(orders, 2)
         ]
-        kinds = [kind for kind in FAULTS if kind not in {"full", "busy"} or world.can(kind)]
-        points = (*POINTS, *(POINTS_APART if apart else ()), SOMEWHERE)
+        kinds = [kind for kind in FAULTS if world.can(kind, files=self.files)]
+        places = FILE_POINTS if self.files else POINTS_APART if apart else TABLE_POINTS
+        points = (*POINTS, *places, SOMEWHERE)
         self.plan = [(dice.choice(points), dice.choice(kinds)) for _ in range(3)]
         self.keys: list[TaskRequest] = []
 
@@ -136,7 +148,7 @@ class Schedule:
         self.world.arm("")
         self._do(self.base)
         with (
-            Reader(self.places, self.base.schema, self._allowed()) as reader,
+            self._reader() as reader,
             ThreadPoolExecutor(len(self.loads)) as pool,
         ):
             asked = [pool.submit(self._do, load) for load in self.loads]
@@ -149,6 +161,14 @@ class Schedule:
             runs = [one.result() for one in asked]
         self.tally.looks += reader.seen
         return [*reader.wrong[:3], *self._wrong(runs)]
+
+    def _reader(self) -> AbstractContextManager[Reader]:
+        """Looks all the while; but of several files, and of a bucket's, one changes after the other: nobody looks."""
+        if not self.files:
+            return Reader(self.places, self.base.schema, self._allowed())
+        reader = FileReader({}, self.base.schema, self._allowed())
+        apart = self.base.mode == "replace" or self.world.in_bucket
+        return contextlib.nullcontext(reader) if apart else reader
 
     def _allowed(self) -> set[Sums]:
         """The tables after any of the loads, whichever have been done."""
@@ -193,8 +213,9 @@ class Schedule:
     def _wrong(self, runs: Iterable[dict[str, Report]]) -> list[str]:
         """What is not as after a clean pass."""
         wrong = [one.wrong for reports in runs for one in accounts(reports) if one.wrong]
-        wrong += unbalanced(self.places, self.base.schema)
-        tables = set(read(self.places, self.base.schema))
+        schema = self.base.schema
+        wrong += [] if self.files else unbalanced(self.places, schema)
+        tables = set(read_files(schema) if self.files else read(self.places, schema))
         if tables != {expected([self.base, *self.loads])}:
             found = [sorted(Counter(v for (_, _, v), _ in one).items()) for one in tables]
             wrong.append(f"the tables hold {found}, after {self.loads}")
@@ -203,8 +224,15 @@ class Schedule:
             if manifest is None:
                 wrong.append(f"there is no manifest of {request.step}")
         wrong += [*self.world.leftovers(), *self.world.collect_garbage()]
+        wrong += self._left_aside() if self.files else []
         self.world.forget()
         return wrong
+
+    def _left_aside(self) -> list[str]:
+        """What was frozen may leave a folder aside, until the next load of the same: no file is beside then."""
+        for number, load in enumerate((self.base, *self.loads)):
+            self._do(replace(load, version=20 + number, requested=20 + number))
+        return [f"{name} is left aside" for name in other_files(self.base.schema)]
 
 
 def source(world: World, load: Load) -> TaskRequest:
@@ -224,8 +252,11 @@ def source(world: World, load: Load) -> TaskRequest:
     )
 
 
-def _kill_child(_: Schedule, child: int) -> None:
-    os.kill(child, signal.SIGKILL)
+def _kill_child(schedule: Schedule, child: int) -> None:
+    if schedule.world.is_stage(child):
+        _kill_stage(schedule, child)
+    else:
+        os.kill(child, signal.SIGKILL)
 
 
 def _kill_stage(schedule: Schedule, child: int) -> None:

@@ -62,7 +62,7 @@ def run(chaos: World, mode: str, point: str, how: str, **more: Any) -> None:
     request = last.request(chaos.dataset(last.source))
     looks = Reader(places, schema, allowed) if not files else FileReader({}, schema, allowed)
     # Of several files one takes its place after the other; of a bucket's, one is read by several requests.
-    mixed = files and (mode == "replace" or "s3" in chaos.proxies)
+    mixed = files and (mode == "replace" or chaos.in_bucket)
     with nullcontext(looks) if mixed else looks as reader:
         chaos.arm(f"{point}:{'stop' if how == 'freeze' else how}")
         if how == "freeze":

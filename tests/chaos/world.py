@@ -133,9 +133,28 @@ class World:
             )
         )
 
-    def can(self, fault: str) -> bool:
-        """Whether a fault can be had here: ``full`` needs a disk of its own, ``busy`` an S3 server."""
-        return {"full": self.disk is not None, "busy": "s3" in self.proxies}.get(fault, True)
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the datasets, and what is published as files, are in a bucket."""
+        return "s3" in self.proxies
+
+    def can(self, fault: str, *, files: bool) -> bool:
+        """Whether a fault can be had here: ``full`` needs a disk of its own, ``busy`` an S3 server.
+
+        A bucket knows no rename, so a frozen load of ``files`` may take one away there: docs/exactly-once.md.
+        """
+        possible = {
+            "full": self.disk is not None,
+            "busy": self.in_bucket,
+            "freeze": not (files and self.in_bucket),
+        }
+        return possible.get(fault, True)
+
+    def is_stage(self, pid: int) -> bool:
+        """Whether a process is a stage's own, and not one that does a task."""
+        return any(
+            one.process is not None and one.process.pid == pid for one in self.all_services()
+        )
 
     def wake(self) -> None:
         """Have all that was stopped go on."""
