@@ -1,4 +1,5 @@
-"""(g) What exactly once costs a task: the ledger, the seat and the manifest, and how often the database is asked.
+"""(g) What exactly once costs a task: the ledger, the seat and the manifest, and how often the database is asked;
+and how long a task waits whose stage was killed.
 
 The ledger's statements and the store's are those of one task, one after the other, without the work and its process.
 The round trips are counted on the wire, of a whole task of the process stage.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from statistics import median
@@ -16,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
+from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.ledger import Ledger
 from ropewalk.testing.proxy import Proxy
@@ -28,6 +32,7 @@ from bench.table import Figure
 
 TITLE = "(g) what exactly once costs a task"
 TASKS = 30
+LOST = 3
 READY = b"Z\0\0\0\x05"  # how an answer ends: ReadyForQuery and its length
 FINISHED = 10_000
 MANY = """
@@ -46,11 +51,13 @@ def run(options: Options) -> Iterator[Figure]:
             session.execute(MANY, [FINISHED])
             session.execute("ANALYZE process.task")
         full = _cost(where)
+        lost = _taken_over(where)
     yield Figure("the protocol", empty * 1000, "at most", 50, 1, unit="ms")
     yield Figure("round trips of a task", trips, "at most", 8, 1, unit="")
     yield Figure(
         f"with {FINISHED:,} finished", full * 1000, "with none", empty * 1000, 1.5, unit="ms"
     )
+    yield Figure("killed, to done by another replica", lost, "at most", 15, 1)
 
 
 def _cost(where: Stack) -> float:
@@ -92,6 +99,31 @@ def _request(name: str) -> TaskRequest:
     return TaskRequest(
         workflow="bench", step="one", stage="process", do=[use], run=RunInfo(id="bench")
     )
+
+
+def _taken_over(where: Stack) -> float:
+    """Seconds from the kill of a replica to the end of the last task that it did, which another has taken over."""
+    hits = where.folder / "hits"
+    env = {
+        "ROPEWALK_FAILPOINT": f"task.begun:hang:{LOST}",  # so many hang, and what comes after them does not
+        "ROPEWALK_FAILPOINT_HITS": str(hits),
+        "ROPEWALK_WORKERS": str(LOST),
+    }
+    dsn, key = where.databases.stage("process"), new_signing_key()
+    first, other = (
+        StageService("process", dsn, where.folder, env, key=key, patience=300) for _ in range(2)
+    )
+    with running(first):
+        lost = [first.submit(_request(secrets.token_hex(8))).key for _ in range(LOST)]
+        while not hits.exists() or len(hits.read_text(encoding="ascii").splitlines()) < LOST:
+            time.sleep(0.05)
+        with running(other):
+            begun = time.monotonic()
+            first.stop(signal.SIGKILL)
+            for one in lost:
+                other.end(one)
+            taken = time.monotonic() - begun
+    return taken
 
 
 def _round_trips(where: Stack) -> float:
