@@ -14,7 +14,7 @@ from typing import Any
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.tokens import ALL, OWNER, mint, public_key
-from ropewalk.local import airflow, ports, secrets
+from ropewalk.local import airflow, ports, secrets, tls
 from ropewalk.local.databases import READER, RESULTS, STAGES, Databases
 from ropewalk.local.home import REPOSITORY, Home, write_private
 from ropewalk.local.ports import Plan
@@ -99,8 +99,8 @@ class Installation:
     @property
     def tls(self) -> Path | None:
         """The folder that ``ropewalk certificates`` has written, where the stages are to speak TLS."""
-        folder = os.environ.get("ROPEWALK_TLS_DIR")
-        return Path(folder).absolute() if folder else None
+        folder = tls.chosen(self.home).folder
+        return Path(folder) if folder else None
 
     def certificate(self, name: str) -> dict[str, str]:
         """The files of a service that speaks TLS: its certificate, its key, and whom to trust."""
@@ -151,6 +151,7 @@ class Installation:
         """A stage's settings; what is secret among them stands in files, as it would be mounted in
         a container.
         """
+        mutual = tls.chosen(self.home).mutual
         return {
             **common(),
             **_tuning(),
@@ -165,6 +166,7 @@ class Installation:
             "ROPEWALK_SECRETS_DIR": str(self.home.folder("secrets", stage)),
             **({"ROPEWALK_PRIVATE_HOSTS": self._private_hosts()} if stage == "collect" else {}),
             **{TLS[part]: path for part, path in self.certificate(stage).items()},
+            **({"ROPEWALK_TLS_MUTUAL": mutual} if mutual else {}),
         }
 
     def run_environment(self) -> dict[str, str]:

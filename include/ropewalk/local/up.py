@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ropewalk.contracts.errors import ConfigError, RetryableError
-from ropewalk.local import postgres, processes
+from ropewalk.local import postgres, processes, tls
 from ropewalk.local.down import stop
 from ropewalk.local.home import Home, write_private
 from ropewalk.local.installation import Installation, common
@@ -34,6 +34,7 @@ def up(home: Home, console: Console, only: Collection[str] = ()) -> Installation
     installation, plan = Installation.settle(home, _running_ports(home))
     for name, wanted, given in plan.moved:
         console.print(f"  [yellow]![/] port {wanted} is taken: {name} listens on {given}")
+    tls.remember(home)
     every = services(installation)
     run(_steps(installation, [s for s in every if _chosen(s.name, only)]), console)
     installation.write_endpoints()
