@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ropewalk.collect import waits
 from ropewalk.contracts.errors import DataError, FatalError, RetryableError
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def serves(connection: sa.Connection, found: sa.CursorResult[Any]) -> bool:
 
 
 def read(
-    connection: sa.Connection, statement: sa.TextClause, name: str
+    connection: sa.Connection, statement: sa.TextClause, name: str, lock: str
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a statement without values, in bounded batches, by a session like that of ``connection``.
 
+    ``lock`` bounds its wait for one. Its COPY is one statement to the last row, and may take as long as that takes.
     DataError for a value that Arrow cannot hold; FatalError where the query is refused.
     """
     from adbc_driver_manager import Error
@@ -57,6 +59,8 @@ def read(
     try:
         with dbapi.connect(_address(connection)) as session, session.cursor() as cursor:
             cursor.execute(READS)
+            cursor.execute(lock)
+            cursor.fetchall()
             cursor.execute(query)
             stream = cursor.fetch_arrow()
             for batch in AdbcRecordBatchReader._import_from_c(stream.address):  # noqa: SLF001
@@ -107,6 +111,8 @@ def _bounds(kind: pa.DataType) -> tuple[pa.Scalar, ...]:
 def _told(error: Any, name: str) -> FatalError | RetryableError:
     """What the database says, in one line and without the query."""
     said = str(error).partition("Query was:")[0].replace("\n", " ").strip()[:500]
+    if late := waits.waited(name, error.sqlstate, said):
+        return late
     if error.sqlstate is None or error.sqlstate.startswith(PASSES):
         return RetryableError(
             f"the database of {name!r} does not go on: {said}", code="database_away"

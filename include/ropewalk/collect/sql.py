@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.collect import adbc
+from ropewalk.collect import adbc, waits
 from ropewalk.collect.aside import typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.outside import reachable
@@ -65,7 +65,8 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
         if options.cursor is not None:
             _check_cursor(options.cursor.column, names)
         number = 0
-        for rows in _rows(options, connection, statement, values, found, kinds, declared):
+        lock = waits.for_lock(task.settings)
+        for rows in _rows(options, connection, statement, values, found, kinds, declared, lock):
             task.took(rows.num_rows)
             batch = window.taken(rows) if window is not None else rows
             yield _declared(task, options, batch, declared, number)
@@ -90,6 +91,7 @@ def _rows(
     found: Any,
     kinds: list[pa.DataType | None],
     declared: Collection[str],
+    lock: str,
 ) -> Iterator[pa.RecordBatch]:
     """What the query has found, as Arrow: by ADBC where it serves, else by way of Python's values."""
     names, fetches = list(found.keys()), iter(partial(found.fetchmany, FETCH), [])
@@ -97,7 +99,7 @@ def _rows(
     more = next(fetches, None)
     if more is not None and not values and adbc.serves(connection, found):
         found.close()
-        yield from adbc.read(connection, statement, options.connection)
+        yield from adbc.read(connection, statement, options.connection, lock)
         return
     for rows in _chunks(itertools.chain([first, more or []], fetches), BATCH):
         batch = _batch(rows, names, kinds)
@@ -221,8 +223,14 @@ def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
             engine.connect().execution_options(**_reading(engine)) as connection,
             connection.begin(),
         ):
+            if engine.dialect.name == "postgresql":
+                for bound in (waits.for_lock(task.settings), waits.for_rows(task.settings)):
+                    connection.execute(sa.text(bound)).all()
             yield connection
     except exc.OperationalError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if late := waits.waited(name, state, _said(error)):
+            raise late from None
         if _of_the_query(error, engine):
             raise _refuses(name, error) from None
         raise RetryableError(
@@ -233,7 +241,10 @@ def _connected(options: Options, task: Task) -> Iterator[sa.Connection]:
 
 
 def _checked(url: sa.URL, allowed: Collection[str]) -> dict[str, Any]:
-    """What has libpq connect to the addresses that were checked; other drivers resolve a checked name again."""
+    """What has libpq connect to the addresses that were checked, and notice when nobody is there any more.
+
+    Other drivers resolve a checked name again.
+    """
     backend = url.get_dialect().name
     hosts = [host for host in _hosts(url) if not host.startswith("/")]  # a folder: a Unix socket
     try:
@@ -241,8 +252,11 @@ def _checked(url: sa.URL, allowed: Collection[str]) -> dict[str, Any]:
         found = [reachable(host, port, allowed)[0] for host in hosts]
     except OSError:
         raise RetryableError("the database's host has no address", code="database_away") from None
-    pinned = backend == "postgresql" and len(found) == 1 and "hostaddr" not in url.query
-    return {"hostaddr": found[0]} if pinned else {}
+    if backend != "postgresql":
+        return {}
+    lively = {name: value for name, value in waits.LIVELY.items() if name not in url.query}
+    pinned = len(found) == 1 and "hostaddr" not in url.query
+    return {**lively, **({"hostaddr": found[0]} if pinned else {})}
 
 
 def _hosts(url: sa.URL) -> list[str]:

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     )
     max_body: int = Field(4 * MIB, description="bytes that one request may have")
     request_seconds: float = Field(30, description="within which a request must have come whole")
+    lock_seconds: float = Field(
+        30, gt=0, description="that a query or a load waits for another transaction's lock"
+    )
+    query_seconds: float = Field(
+        3600, gt=0, description="within which a database must give the next rows of a query"
+    )
     max_queued: int = Field(10_000, description="tasks that may wait at the stage")
     s3_endpoint: str | None = None
     python_transforms: bool = True

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ropewalk.store.sinks.postgres import Options
 
 AHEAD = 4  # blocks that are encoded while others are sent
-TIMEOUTS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "20s"}
+IDLE = "20s"  # that a transaction stays open of which nothing is heard
 
 
 def publish(options: Options, task: Task) -> None:
@@ -80,6 +80,8 @@ def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
             with told(name):
                 tag = reaper.tag(task.key, task.attempt)
                 session = stack.enter_context(sessions.opened(name, tag))
+                waits = f"{round(1000 * task.settings.lock_seconds)}ms"
+                session.execute("SELECT set_config('lock_timeout', %s, false)", [waits])
                 reaper.end_older_attempts(session, task.key, task.attempt)
             databases.append(Database(name, session, tables[name], alone=len(tables) == 1))
         yield databases
@@ -116,8 +118,7 @@ def _load(database: Database, options: Options, task: Task) -> dict[str, tuple[L
     }
     found: dict[str, tuple[Load, str]] = {}
     session.execute("BEGIN")
-    for name, value in TIMEOUTS.items():
-        session.execute("SELECT set_config(%s, %s, true)", [name, value])
+    session.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [IDLE])
     reaper.lock(database, list(loads.values()))
     failpoint("sink.locked")
     for step, load in loads.items():

@@ -11,6 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from ropewalk.collect.sql import _checked
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
 from ropewalk.kernel.task import Task
@@ -342,6 +344,55 @@ def test_colons_percents_and_comments_are_what_they_are_among_many(bench: TaskBe
 def test_many_rows_are_streamed(bench: TaskBench) -> None:
     report = collect(bench, query="SELECT n, n::text AS word FROM generate_series(1, 120000) AS n")
     assert report.rows.out == 120_000
+
+
+LIMITS = (
+    "SELECT current_setting('lock_timeout') AS lock, current_setting('statement_timeout') AS rows"
+)
+
+
+@pytest.mark.parametrize(("rows", "of_rows"), [(1, "1h"), (20_000, "0")])
+def test_a_query_is_bounded_in_what_it_waits_for(bench: TaskBench, rows: int, of_rows: str) -> None:
+    """Many rows come by COPY, one statement to its end: no limit is on that."""
+    found = bench.table(collect(bench, query=f"{LIMITS} FROM generate_series(1, {rows})"))
+    assert found.num_rows == rows
+    assert found.slice(0, 1).to_pylist() == [{"lock": "30s", "rows": of_rows}]
+
+
+def test_limits_that_are_there_already_stay(
+    bench: TaskBench, fleet: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "options=-c%20lock_timeout%3D7s%20-c%20statement_timeout%3D5min"
+    url = f"{fleet.superuser}{'&' if '?' in fleet.superuser else '?'}{own}"
+    monkeypatch.setenv("ROPEWALK_CONNECTION_FLEET", url)
+    for rows in (1, 20_000):
+        found = bench.table(collect(bench, query=f"{LIMITS} FROM generate_series(1, {rows})"))
+        assert found.slice(0, 1).to_pylist() == [{"lock": "7s", "rows": "5min"}]
+
+
+def test_a_lock_is_not_waited_for_without_end(fleet: Database, tmp_path: Path) -> None:
+    with psycopg.connect(fleet.superuser) as other:
+        other.execute("LOCK TABLE plane IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(RetryableError, match="holds a lock in the database of 'fleet'") as told:
+            collect(TaskBench(tmp_path, lock_seconds=0.3), table="plane")
+    assert told.value.code == "locked"
+    assert "ROPEWALK_LOCK_SECONDS" in str(told.value)
+
+
+def test_a_query_that_gives_no_rows_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(RetryableError, match="'fleet' has ended the query") as told:
+        collect(TaskBench(tmp_path, query_seconds=0.3), query="SELECT pg_sleep(600)::text AS n")
+    assert told.value.code == "query_timeout"
+    assert "ROPEWALK_QUERY_SECONDS" in str(told.value)
+
+
+def test_a_server_that_has_gone_is_noticed_unless_the_url_says_otherwise() -> None:
+    address = "postgresql+psycopg://u@127.0.0.1/x"
+    told = _checked(sa.make_url(address), ["127.0.0.1"])
+    assert (told["keepalives_idle"], told["tcp_user_timeout"]) == (10, 30_000)
+    told = _checked(sa.make_url(f"{address}?keepalives_idle=90"), ["127.0.0.1"])
+    assert "keepalives_idle" not in told
+    assert _checked(sa.make_url("sqlite:///x.db"), []) == {}
 
 
 class TestOverlap:

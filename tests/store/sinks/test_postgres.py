@@ -183,6 +183,18 @@ class TestPostgres(SinkSuite):
             (2, None, 1.5),
         ]
 
+    def test_a_column_that_waits_for_a_reader_of_the_table_gives_up(
+        self, bench: TaskBench, tmp_path: Path
+    ) -> None:
+        self.publish(bench, pa.table({"n": [1]}))
+        impatient = TaskBench(tmp_path / "impatient", lock_seconds=0.3)
+        with psycopg.connect(self.database.stage("store")) as reader:
+            reader.execute("SELECT * FROM out.days")  # its transaction stays open
+            with pytest.raises(RetryableError, match="another transaction was in the way") as told:
+                self.publish(impatient, pa.table({"n": [2], "new": [1]}), requested=2)
+        assert told.value.code == "locked"
+        assert self.query("SELECT n FROM out.days") == [(1,)]
+
     def test_a_frozen_table_refuses_a_new_column(self, bench: TaskBench) -> None:
         self.publish(bench, pa.table({"n": [1]}))
         with pytest.raises(DataError) as caught:
