@@ -21,10 +21,14 @@ hypothesis.settings.load_profile("ropewalk")
 # A shell's background job ignores an interrupt, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LAST = ("e2e", "test_tls.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests that need a whole running stack last, so that the fast ones speak first."""
-    items.sort(key=lambda item: "e2e" in item.path.parts)
+    """Puts the tests that need a whole running stack last, so that the fast ones speak first; of them those that
+    switch it to TLS, since it stays so.
+    """
+    items.sort(key=lambda item: ("e2e" in item.path.parts, item.path.parts[-2:] == LAST))
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,32 @@ def bomb() -> bytes:
     return parquet(pa.table({"n": np.zeros(50_000_000, np.int64)}), compression="zstd")
 
 
+def bomb_of_a_text() -> bytes:
+    """A hundred thousand times the same text of 1 MB: 100 GB in some 50 kB."""
+    column = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(100_000, np.int32)), pa.array(["x" * 1_000_000])
+    )
+    return parquet(pa.table({"w": column}), store_schema=False)
+
+
+def zeros(rows: int, batch: int | None = None) -> bytes:
+    """A packed Arrow stream of zeros, 8 bytes each: in one batch, or in several of so many rows."""
+    file = io.BytesIO()
+    table = pa.table({"n": np.zeros(rows, np.int64)})
+    packed = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(file, table.schema, options=packed) as writer:
+        writer.write_table(table, max_chunksize=batch)
+    return file.getvalue()
+
+
+def of_another_size(rows: int, size: int) -> bytes:
+    """Such a stream, whose one buffer says that it unpacks to so many bytes."""
+    data, old = zeros(rows), (rows * 8).to_bytes(8, "little") + b"\x28\xb5\x2f\xfd"
+    if data.count(old) != 1:
+        raise AssertionError("the size is not told apart from the rest")
+    return data.replace(old, size.to_bytes(8, "little") + old[8:])
+
+
 def texts(offsets: list[int], data: bytes = b"abcd") -> pa.Table:
     """A column of texts with these offsets."""
     buffers = [None, pa.py_buffer(np.array(offsets, np.int32).tobytes()), pa.py_buffer(data)]
@@ -75,12 +101,20 @@ FLOAT16 = pa.table({"v": pa.array([np.float16(0.5)], pa.float16())})
 DECIMAL256 = pa.table({"v": pa.array([decimal.Decimal(10) ** 50], pa.decimal256(60, 0))})
 UNION = pa.table({"v": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])})
 
+HOLDS = r"the file holds more than 200 MiB \(raise ROPEWALK_MAX_UNPACKED"
+PIECE = r"a piece of the file takes more memory than a task has: malloc of size \d+ failed \(write it in smaller"
 WIDE = pa.table({"w": [f"{n}" + "x" * 1_000_000 for n in range(100)]})
 
 CASES = [
     *(Case(f"078-parquet-cut-{at}", files={"a.parquet": WHOLE[:at]}, error=DAMAGED)
       for at in (0, 3, 8, len(WHOLE) // 2, -9, -1)),
-    Case("080-bomb", files={"a.parquet": bomb}, error=r"the file holds more than 200 MiB \(raise ROPEWALK_MAX_UNPACKED"),
+    Case("080-bomb", files={"a.parquet": bomb}, error=HOLDS),
+    Case("080-bomb-of-a-text", files={"a.parquet": bomb_of_a_text}, ends="memory",
+         error=r"a\.parquet: the task used \d+ MiB of memory: its limit is 512 MiB"),
+    Case("080-bomb-of-a-batch", files={"a.arrow": lambda: zeros(200_000_000)}, error=PIECE),
+    Case("080-bomb-of-batches", files={"a.arrow": lambda: zeros(50_000_000, 1 << 20)}, error=HOLDS),
+    Case("080-batch-that-says-it-is-large", files={"a.arrow": lambda: of_another_size(1_000, 1 << 40)}, error=PIECE),
+    Case("080-batch-that-says-it-is-small", files={"a.arrow": lambda: of_another_size(1_000_000, 1_000)}, error=DAMAGED + "ZSTD decompression failed"),
     Case("080-wide-rows-in-small-batches", files={"a.parquet": lambda: parquet(WIDE, use_dictionary=False)},
          rows=[(text,) for text in WIDE["w"].to_pylist()]),
     Case("081-texts-that-are-no-utf-8", files={"a.parquet": parquet(texts([0, 2], b"\xff\xfe"))},

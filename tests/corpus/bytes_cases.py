@@ -19,6 +19,7 @@ MANY = b"n\n" + b"".join(b"%d\n" % n for n in range(50_000))
 GZ, ZST = gzip.compress(MANY), zstandard.compress(MANY)
 COUNT: list[tuple[Any, ...]] = [(n,) for n in range(50_000)]
 DAMAGED = r"the file is damaged: "
+TIMES = "the file unpacks to more than 200 times its size"
 
 
 def zipped(
@@ -51,9 +52,18 @@ def flipped(data: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def bomb() -> bytes:
-    """80 MiB in 80 KiB."""
-    return gzip.compress(b"n\n" + (b"x" * 1023 + b"\n") * 80 * 1024)
+def much() -> bytes:
+    """80 MiB that can be packed into 80 KiB or less."""
+    return b"n\n" + (b"x" * 1023 + b"\n") * 80 * 1024
+
+
+def of_another_size(data: bytes, size: int) -> bytes:
+    """A zip archive of one member that says of itself, at both places, that it unpacks to so many bytes."""
+    changed = bytearray(data)
+    changed[22:26] = size.to_bytes(4, "little")
+    at = data.index(b"PK\x01\x02") + 24
+    changed[at : at + 4] = size.to_bytes(4, "little")
+    return bytes(changed)
 
 
 CASES = [
@@ -115,7 +125,13 @@ CASES = [
     Case("017-zstd-of-two-frames", files={"a.csv.zst": ZST + zstandard.compress(b"50000\n")},
          rows=[*COUNT, (50_000,)]),
     Case("018-gzip-and-more", files={"a.csv.gz": GZ + b"more"}, error=DAMAGED),
-    Case("019-bomb", files={"a.csv.gz": bomb}, error="the file unpacks to more than 200 times its size"),
+    Case("019-bomb", files={"a.csv.gz": lambda: gzip.compress(much())}, error=TIMES),
+    Case("019-bomb-of-zip", files={"a.zip": lambda: zipped(("a.csv", much()))}, error=TIMES),
+    Case("019-bomb-of-zstd", files={"a.csv.zst": lambda: zstandard.compress(much())}, error=TIMES),
+    Case("019-zip-that-says-it-is-small", files={"a.zip": lambda: of_another_size(zipped(("a.csv", much())), 100)},
+         error=DAMAGED),
+    Case("019-zip-that-says-it-is-large", files={"a.zip": of_another_size(zipped(("a.csv", MANY)), 0xFFFF_FFF0)},
+         rows=COUNT),
     Case("019-zip-in-a-zip", files={"a.zip": zipped(("b.zip", zipped(("a.csv", MANY))))},
          error=r"a\.zip/b\.zip: no format goes by this ending"),
     Case("019-zip-in-a-zip-as-csv", files={"a.zip": zipped(("b.zip", zipped(("a.csv", MANY))))},

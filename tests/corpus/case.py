@@ -22,6 +22,7 @@ class Case:
     rows: list[tuple[Any, ...]] | None = None
     aside: list[tuple[int | None, str | None, str]] = field(default_factory=list)
     error: str | None = None
+    ends: str | None = None  # the code of an end that is not the reader's own doing
     dropped: Mapping[str, int] = field(default_factory=dict)
     types: Mapping[str, str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

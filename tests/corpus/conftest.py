@@ -15,6 +15,7 @@ from ropewalk.testing.services import StageService, running
 from tests.conftest import Database, Postgres
 
 MIB = 1024 * 1024
+MEMORY = 512 * MIB  # of a task
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     root = home / "data"
     root.mkdir()
     env = {
-        "ROPEWALK_MEMORY_LIMIT": str(512 * MIB),
+        "ROPEWALK_MEMORY_LIMIT": str(MEMORY),
         "ROPEWALK_MAX_UNPACKED": str(200 * MIB),
         "ROPEWALK_ROOT_DATA": str(root),
         "ROPEWALK_CONNECTION_RESULTS": results.stage("store"),

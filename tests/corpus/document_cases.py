@@ -46,6 +46,16 @@ def bomb_of_cells() -> bytes:
     return file.getvalue()
 
 
+def far_apart() -> bytes:
+    """An Excel file of two cells, in the first and the last place that a sheet has."""
+    made = openpyxl.Workbook()
+    sheet: Any = made.active
+    sheet["A1"], sheet["XFD1048576"] = "n", 1
+    file = io.BytesIO()
+    made.save(file)
+    return file.getvalue()
+
+
 def late_fields() -> bytes:
     """A field, a fraction and a list's type that come in a later block than the first."""
     lines = [b'{"n": %d, "w": "%s", "l": []}' % (n, b"x" * 3_000) for n in range(6_000)]
@@ -124,5 +134,7 @@ CASES = [
          error="column 2 of sheet 'Days' has no name"),
     Case("077-a-formula-without-its-value", files={"a.xlsx": book(["n", "w"], [1, "=1+1"])}, rows=[(1.0, None)]),
     Case("077-a-bomb-of-cells", files={"a.xlsx": bomb_of_cells}, error=r"an Excel file may hold 512 MiB here"),
+    Case("077-cells-far-apart", files={"a.xlsx": far_apart}, ends="crashed",
+         error=r"a\.xlsx: a native library crashed on this input \(SIGABRT\)"),
     Case("077-a-zip-that-is-called-excel", files={"a.xlsx": zipped(("a.csv", b"n\n1\n"))}, error="this is no Excel file"),
 ]  # fmt: skip

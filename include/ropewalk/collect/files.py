@@ -81,6 +81,13 @@ class _Files:
                         yield from self._rows(stream, inner)
             except RopewalkError:
                 raise
+            except pa.ArrowMemoryError as error:
+                raise DataError(
+                    f"a piece of the file takes more memory than a task has: {_said(error)}",
+                    code="too_large",
+                    file=name,
+                    hint="write it in smaller batches or row groups, or raise ROPEWALK_MEMORY_LIMIT",
+                ) from None
             except DAMAGES as error:
                 if _of_the_way(error):
                     raise

@@ -176,7 +176,7 @@ class Batch(Task):
         name = request.partition.name if request.partition else ""
         task = Task(
             request, self.store, self.settings, scratch, key=key, attempt=self.attempt,
-            tell=partial(self._pass_on, name), show=nobody, fence=self.fence,
+            tell=partial(self._pass_on, name), show=nobody, at=self.at, fence=self.fence,
         )  # fmt: skip
         try:
             run(task)

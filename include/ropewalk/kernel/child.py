@@ -48,6 +48,7 @@ def do_task(
         talk.say("error", error.problem().model_dump(mode="json"))
     except BaseException as error:  # noqa: BLE001 - the last frame of the process
         talk.say("error", _last_words(error).problem().model_dump(mode="json"))
+    talk.say("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 class Talk:
@@ -69,6 +70,10 @@ class Talk:
     def show(self, progress: Progress) -> None:
         """Send how far the work is."""
         self.say("progress", progress.model_dump(mode="json"))
+
+    def at(self, what: str) -> None:
+        """Send what is read from now on: a native library that crashes on it says nothing."""
+        self.say("at", what)
 
     def fence(self) -> None:
         """Ask whether the task is still this attempt's; RetryableError where it is not."""
@@ -121,6 +126,7 @@ def _perform(
         settings=settings,
         tell=talk.tell,
         show=talk.show,
+        at=talk.at,
         fence=talk.fence,
         **told,
     )

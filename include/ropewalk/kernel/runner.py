@@ -127,6 +127,8 @@ class Attempt:
         self._renewed = time.monotonic()
         self._begun = time.monotonic()
         self._lost = False
+        self._at: str | None = None  # what the child reads
+        self._memory = 0  # bytes that the child has held at most, as far as is known
         self._why: list[str] = []
         self._scratch = runner.settings.scratch_dir / f"{self.key[:16]}-{self.number}"
 
@@ -160,7 +162,7 @@ class Attempt:
             )
         state = "failed" if isinstance(outcome, Problem) else "succeeded"
         ENDED.labels(stage, "lost" if self._lost else state).inc()
-        bound.info("task.ended", state=state, lost=self._lost)
+        bound.info("task.ended", state=state, lost=self._lost, memory=self._memory)
 
     async def _explain(self) -> None:
         """Find out what is new to the task; no reason is told while the ledger is away."""
@@ -231,11 +233,13 @@ class Attempt:
         if self._outcome is not None:
             return
         used, limit = private_memory(self._process.pid), self.settings.memory_limit
+        self._memory = max(self._memory, used)
         if used > limit:
             self._outcome = FatalError(
                 f"the task used {used >> 20} MiB of memory: its limit is {limit >> 20} MiB",
                 code="memory",
                 hint="raise ROPEWALK_MEMORY_LIMIT of this stage, or take a smaller partition",
+                file=self._at,
             )
         timeout = self.row["request"].get("timeout")
         if timeout and time.monotonic() - self._begun > timeout:
@@ -282,6 +286,10 @@ class Attempt:
         elif what == "error":
             error = error_of(Problem.model_validate(value))
             self._outcome = self._outcome or hidden(error, self._hide)
+        elif what == "at":
+            self._at = self._hide(value)
+        elif what == "memory":
+            self._memory = value
         elif what == "fence":
             self._answering = asyncio.get_running_loop().create_task(self._answer(down))
 
@@ -317,7 +325,7 @@ class Attempt:
         """How the attempt ended: as the child said, or as its exit tells."""
         if isinstance(self._outcome, Report):
             return self._outcome
-        error = self._outcome or _exit_error(self._process.exitcode)
+        error = self._outcome or _exit_error(self._process.exitcode, self._at)
         problem = error.problem()
         return problem.model_copy(update={"step": problem.step or self.row["step"]})
 
@@ -369,8 +377,8 @@ def _given_up(times: int) -> RopewalkError:
     )
 
 
-def _exit_error(code: int | None) -> RopewalkError:
-    """What a child's silent end means."""
+def _exit_error(code: int | None, at: str | None) -> RopewalkError:
+    """What a child's silent end means, and what it read then."""
     if (
         code is not None
         and code < 0
@@ -381,6 +389,7 @@ def _exit_error(code: int | None) -> RopewalkError:
             f"a native library crashed on this input ({name})",
             code="crashed",
             hint="the bytes that it read are broken; the service is not harmed",
+            file=at,
         )
     how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
     return RetryableError(f"the task's process ended without a word ({how})", code="died")

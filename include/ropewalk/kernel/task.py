@@ -51,6 +51,7 @@ SHARE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 Tell = Callable[[str, str], None]  # level, text
 Show = Callable[[Progress], None]
+At = Callable[[str], None]  # what is read now
 Fence = Callable[[], None]  # raises where the task is no longer this attempt's
 
 
@@ -79,6 +80,7 @@ class Task:
     why: list[str] = field(default_factory=list)
     tell: Tell = nobody
     show: Show = nobody
+    at: At = nobody
     fence: Fence = nobody
     counts: dict[str, int] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
@@ -199,6 +201,7 @@ class Task:
         self.lineage = self.lineage.model_copy(
             update={"reads": sorted({*self.lineage.reads, *names})}
         )
+        self.at(", ".join(names))
 
     def writes(self, *names: str) -> None:
         """Record the outside datasets that were written."""
