@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, BaseOperator, Param
+from airflow.sdk import DAG, BaseOperator, Param
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.workflow import Step, Workflow, WorkflowError, load
 from ropewalk.workflow.model import After
 from ropewalk.workflow.model import Param as Field
 
+from ropewalk_airflow.assets import Finished, finished, published
 from ropewalk_airflow.operator import StageOperator
 from ropewalk_airflow.timetable import WorkflowTimetable
 
@@ -75,15 +74,10 @@ def _direct(workflow: Workflow) -> dict[str, list[str]]:
 def _mark_end(workflow: Workflow, dag: DAG) -> None:
     """Have the last task tell that the whole workflow has run, for those that are scheduled after it."""
     leaves = dag.leaves
-    last = leaves[0] if len(leaves) == 1 else EmptyOperator(task_id="done", dag=dag)
+    last = leaves[0] if len(leaves) == 1 else Finished(task_id="done", workflow=workflow, dag=dag)
     if len(leaves) > 1:
         last.set_upstream(leaves)
     last.outlets = [*last.outlets, finished(workflow.name)]
-
-
-def finished(name: str) -> Asset:
-    """The asset that stands for a run of a workflow."""
-    return Asset(name=f"workflow.{name}", uri=f"ropewalk://workflow/{name}", group="ropewalk")
 
 
 def invalid_dag(path: Path, error: WorkflowError) -> DAG:
@@ -119,37 +113,16 @@ def _task(workflow: Workflow, step: Step, dag: DAG) -> StageOperator:
         workflow=workflow,
         step=step,
         dag=dag,
-        outlets=list(published(step)),
+        outlets=list(published(step).values()),
         doc_md=step.description or None,
         task_display_name=step.name,
-    )
-
-
-def published(step: Step) -> tuple[Asset, ...]:
-    """An asset per table that a store step publishes, by the names of its connection, schema and table."""
-    if step.stage != "store":
-        return ()
-    options: Mapping[str, Any] = step.do[0].options
-    place = f"{options.get('connection', 'results')}/{options.get('schema', step.do[0].plugin)}"
-    tables = options.get("tables") or {}
-    names = [tables.get(name, name) if isinstance(tables, Mapping) else name for name in step.needs]
-    return tuple(
-        Asset(
-            name=f"{place}/{name}".replace("/", "."),
-            uri=f"ropewalk://{place}/{name}",
-            group="ropewalk",
-        )
-        for name in names
     )
 
 
 def _schedule(workflow: Workflow) -> Any:
     schedule = workflow.header.schedule
     if isinstance(schedule, After):
-        return [
-            Asset(name=f"workflow.{name}", uri=f"ropewalk://workflow/{name}")
-            for name in schedule.after
-        ]
+        return [finished(name) for name in schedule.after]
     if schedule is None or schedule in {"@once", "@continuous"}:
         return schedule
     end = _midnight(workflow, workflow.header.end)

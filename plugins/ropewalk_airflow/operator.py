@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from ropewalk.contracts.errors import (
     ConfigError,
     FatalError,
@@ -39,6 +39,7 @@ from ropewalk.workflow import (
 )
 from ropewalk.workflow.model import Header
 
+from ropewalk_airflow.assets import finished, followed, tell_finished, tell_published
 from ropewalk_airflow.hook import StageHook, connection_id
 from ropewalk_airflow.links import DatasetLink, ReportLink
 from ropewalk_airflow.retry import StageRetryPolicy
@@ -63,7 +64,7 @@ class StageOperator(BaseOperator):
     the task's key, references to its datasets, and the keys of the tasks before it.
     """
 
-    operator_extra_links = (ReportLink(), DatasetLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (ReportLink(), DatasetLink())
     ui_color = "#e8f1f5"
 
     def __init__(
@@ -88,6 +89,8 @@ class StageOperator(BaseOperator):
         self.inputs = inputs
         self.conn_id = conn_id or connection_id(self.stage, _own(self.stage, step))
         self.defer_after = defer_after
+        if workflow is not None and not workflow.draws:
+            self.operator_extra_links = ()  # there is no page to lead to
         self.report: Report | None = None
         self._key: str | None = None
         self._asker = ""
@@ -192,6 +195,7 @@ class StageOperator(BaseOperator):
             if status.report.why and not status.reused:
                 self.log.info("Why it ran: %s", "; ".join(status.report.why))
             self._say_report(status.report)
+            self._tell_assets(status.report, context)
             outputs = {
                 name: ref.model_dump(mode="json") for name, ref in status.report.outputs.items()
             }
@@ -214,6 +218,14 @@ class StageOperator(BaseOperator):
             self.log.info(
                 "Published %s rows to %s (%s)", f"{target.rows:,}", target.target, target.mode
             )
+
+    def _tell_assets(self, report: Report, context: Any) -> None:
+        """Leave with the assets of a workflow's file what has been published, for those that run after it."""
+        if self.workflow is None or self.step is None:
+            return
+        tell_published(context, self.step, report)
+        if finished(self.workflow.name) in self.outlets:
+            tell_finished(context, self.workflow, covered(self.workflow, context))
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """OpenLineage's datasets and facets of the report."""
@@ -271,7 +283,7 @@ def run_info(context: Any, workflow: Workflow) -> RunInfo:
 
 
 def partition_for(workflow: Workflow, context: Any) -> Partition | None:
-    """The partition of a run: of the day that its form names, else of its data interval or its moment.
+    """The partition of a run: of its form's day, of what it follows, else of its data interval or its moment.
 
     A form left as it was names the first day of a workflow whose last day is past; then a date of the run
     that lies within the workflow's days is what the user has chosen.
@@ -288,16 +300,21 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
         and dated is not None
         and covers(workflow, dated)
     )
-    if not asked or untouched:
+    if not asked:
+        return next(iter(followed(workflow, context)), dated)
+    if untouched:
         return dated
     return partition_on(workflow, date.fromisoformat(asked))
 
 
 def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
-    """The partitions of a run whose form names a last day; none where that is the first day's too."""
+    """The partitions of a run whose form names a last day, or that follows several; none where it is one alone."""
     conf = context["dag_run"].conf or {}
-    if workflow.header.partition is None or not conf.get("to"):
+    if workflow.header.partition is None:
         return []
+    if not conf.get("to"):
+        found = [] if conf.get("date") else followed(workflow, context)
+        return found if len(found) > 1 else []
     if not conf.get("date"):
         raise ConfigError("a run with a last day needs the first one too", code="bad_param")
     first, last = (date.fromisoformat(str(conf[name])[:10]) for name in ("date", "to"))
@@ -305,6 +322,12 @@ def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
         raise ConfigError(f"the last day {last} is before the first, {first}", code="bad_param")
     found = list(partitions(workflow, first, last))
     return found if len(found) > 1 else []
+
+
+def covered(workflow: Workflow, context: Any) -> list[Partition]:
+    """All partitions that a run covers."""
+    alone = partition_for(workflow, context)
+    return batch_for(workflow, context) or ([alone] if alone else [])
 
 
 def generation(context: Any) -> str:

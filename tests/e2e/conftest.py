@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -107,6 +108,18 @@ class Stack:
                 "task_instances"
             ]
             return {task["task_id"]: task["state"] for task in found}
+
+    def links(self, dag: str, run_id: str, task: str) -> dict[str, str]:
+        """The links that Airflow shows for a task."""
+        with self.session as session:
+            path = f"/dags/{dag}/dagRuns/{quote(run_id)}/taskInstances/{task}/links"
+            found: dict[str, str] = session.get(path).json()["extra_links"]
+            return found
+
+    def page(self, path: str) -> httpx.Response:
+        """What Airflow shows at an address, to its user."""
+        with self.session as session:
+            return session.get(httpx.URL(self.endpoints["airflow"]["url"]).join(path))
 
     def finish(self, dag: str, run_id: str) -> str:
         """The state in which a run ends."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.execution_time.context import OutletEventAccessors
 from ropewalk.contracts.errors import DataError, RetryableError, RopewalkError
 from ropewalk.contracts.models import Report
 from ropewalk.local.free_ports import free_port
@@ -55,6 +56,7 @@ class Run:
     id: str
     tasks: dict[str, StageOperator]
     left: dict[str, Any] = field(default_factory=dict)
+    events: OutletEventAccessors = field(default_factory=OutletEventAccessors)
 
     def do(self, *names: str) -> dict[str, Any]:
         """Do tasks, in this order; what the last one has left."""
@@ -88,7 +90,7 @@ class Run:
             xcom_pull=lambda task_ids, **_: self.left[task_ids],
             xcom_push=lambda key, value: self.left.update({key: value}),
         )  # fmt: skip
-        return {"dag_run": run, "ti": ti, "params": {}}
+        return {"dag_run": run, "ti": ti, "params": {}, "outlet_events": self.events}
 
 
 @pytest.fixture(scope="module")
@@ -221,5 +223,10 @@ def test_openlineage_is_told_where_each_column_comes_from(line: Line) -> None:
     }
     published_to = run.tasks["publish"].get_openlineage_facets_on_complete(task).outputs
     assert [one.name.rpartition(".lineage.")[2] for one in published_to] == ["made"]
+    (asset, _) = run.tasks["publish"].outlets
+    assert run.events[asset].extra == {  # the table's two names can be joined
+        "rows": 5,
+        "openlineage": {"namespace": published_to[0].namespace, "name": published_to[0].name},
+    }
     (read,) = run.tasks["rows"].get_openlineage_facets_on_complete(task).inputs
     assert (read.namespace, read.name) == ("data://", "2013-01-05.csv")

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ropewalk.workflow import Workflow, covers, loads, partition_of, partition_on, partitions
+from ropewalk.workflow import (
+    Workflow,
+    covers,
+    loads,
+    partition_of,
+    partition_on,
+    partitions,
+    touched,
+)
 from ropewalk.workflow.partitions import values_of
 
 ZONES = [
@@ -104,3 +112,19 @@ def test_names() -> None:
     assert {grain: part.name for grain, part in names.items() if part} == {
         "hour": "2013-07-03T00+0200", "day": "2013-07-03", "week": "2013-W27", "month": "2013-07",
     }  # fmt: skip
+
+
+@given(
+    grain=st.sampled_from(GRAINS),
+    zone=st.sampled_from(ZONES),
+    start=st.datetimes(datetime(2013, 2, 1), datetime(2013, 10, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    hours=st.integers(1, 1500),
+)
+def test_the_partitions_that_a_range_touches_hold_it_and_none_is_beside_it(
+    grain: str, zone: str, start: datetime, hours: int
+) -> None:
+    end = start + timedelta(hours=hours)
+    found = list(touched(workflow(grain, zone), start, end))
+    assert found[0].start <= start < found[0].end
+    assert found[-1].start < end <= found[-1].end
+    assert all(before.end == after.start for before, after in pairwise(found))

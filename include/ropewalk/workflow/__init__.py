@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ropewalk.workflow.load import load, loads
 from ropewalk.workflow.model import Step, Workflow, WorkflowError
-from ropewalk.workflow.partitions import covers, partition_of, partition_on, partitions
+from ropewalk.workflow.partitions import (
+    covers,
+    partition_of,
+    partition_on,
+    partitions,
+    touched,
+)
 from ropewalk.workflow.requests import task_request
 
 __all__ = [
@@ -18,4 +24,5 @@ __all__ = [
     "partition_on",
     "partitions",
     "task_request",
+    "touched",
 ]

@@ -309,6 +309,11 @@ class Workflow:
         """Its time zone."""
         return ZoneInfo(self.header.timezone)
 
+    @property
+    def draws(self) -> bool:
+        """Whether its runs have a page."""
+        return any(step.stage == "present" for step in self.steps.values())
+
     def order(self) -> Iterator[Step]:
         """The steps, each after all that it waits for."""
         graph = {step.name: step.after for step in self.steps.values()}

@@ -44,6 +44,18 @@ def partitions(workflow: Workflow, first: date, last: date) -> Iterator[Partitio
         moment = found.end
 
 
+def touched(workflow: Workflow, start: datetime, end: datetime) -> Iterator[Partition]:
+    """The partitions that have a part of a range of time, in order, and begin within the workflow's days."""
+    moment = start
+    while moment < end:
+        found = partition_of(workflow, moment)
+        if found is None:
+            return
+        if covers(workflow, found):
+            yield found
+        moment = found.end
+
+
 def span(batch: Sequence[Partition]) -> Partition:
     """The range from the first to the last of some partitions."""
     first, last = batch[0], batch[-1]
