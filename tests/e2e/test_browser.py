@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.e2e.conftest import Stack, until
+from tests.e2e.conftest import LIMIT, Stack, until
 
 PATIENCE = 120_000  # milliseconds
+ENDED = re.compile("Success|Failed")
 CHROMIUM = shutil.which("chromium")
 
 pytestmark = pytest.mark.skipif(
@@ -48,8 +50,10 @@ def test_trigger_with_the_form_and_see_the_report(stack: Stack, page: Page) -> N
 
     until(lambda: bool(begun()), "the run")
     (run_id,) = begun()
-    assert stack.finish("flights_daily", run_id) == "success"
-    page.goto(f"/dags/flights_daily/runs/{run_id}")
+    page.goto(f"/dags/flights_daily/runs/{run_id}/details")
+    state = page.get_by_role("row").filter(has=page.get_by_text("State", exact=True))
+    expect(state).to_contain_text(ENDED, timeout=1000 * LIMIT)  # the page follows the run by itself
+    expect(state).to_contain_text("Success")
     page.get_by_title("Report", exact=True).click()
     report = page.frame_locator("iframe")
     expect(report.get_by_text("New York departures").first).to_be_visible(timeout=PATIENCE)
