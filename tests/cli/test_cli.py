@@ -59,6 +59,18 @@ def test_check_of_a_bad_file_says_where_and_fails(folder: Path) -> None:
     assert "✓ words.yaml: 3 steps" in done.stdout + done.stderr
 
 
+def test_check_names_a_file_that_is_not_there_by_its_own_path() -> None:
+    done = ropewalk("check", "dags/workflows/none.yaml")
+    assert done.returncode == 1
+    assert "✗ dags/workflows/none.yaml: the file cannot be read" in done.stderr
+
+
+def test_a_day_that_is_none_is_told_as_such() -> None:
+    done = ropewalk("run", "dags/workflows/flights_daily.yaml", "--date", "2013-13-01")
+    assert done.returncode == 1
+    assert done.stderr == "Error: '2013-13-01' is not a day (write 2013-01-01)\n"
+
+
 TWO = """title: Two
 steps:
   words:

@@ -109,6 +109,8 @@ WRONG = {
         ["6:20: the query has no column 'm' (valid: n)"],
     "  b:\n    collect: sql\n    with:\n      connection: db\n      query: SELECT n FROM t\n      cursor: {column: m}\n":
         ["6:24: the query has no column 'm' (valid: n)"],
+    "  b:\n    collect: rest\n    with: {connection: api, select: [n]}\n  c: {process: [{filter: m > 1}], from: b}\n":
+        ["4:26: b has no column 'm' (valid: n)"],
 }  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""The command ``ropewalk``: check, run, backfill, ledger, quarantine, gc, describe, schema, status, keys, token …"""
+"""The command ``ropewalk``: check, plan, run, backfill, ledger, quarantine, gc, describe, schema, status, keys …"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -41,9 +42,7 @@ def check(files: Files) -> None:
             workflow = load(file, unasked=unasked)
         except WorkflowError as error:
             wrong += len(error.problems)
-            for problem in error.problems:
-                problem.file = str(file.parent / (problem.file or file.name))
-                errors.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
+            _say(error.problems, file.parent)
         else:
             console.print(f"[green]✓[/] {file}: {len(workflow.steps)} steps", soft_wrap=True)
             for one in unasked:
@@ -51,6 +50,38 @@ def check(files: Files) -> None:
     if wrong:
         errors.print(f"{wrong} {'mistake' if wrong == 1 else 'mistakes'}")
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    workflow: Annotated[str, typer.Argument(help="a workflow's file, or its name")],
+    step: Annotated[str | None, typer.Argument(help="this step alone")] = None,
+    *,
+    day: Annotated[
+        str | None,
+        typer.Option("--partition", "--date", help="a day of the partition, else the first one"),
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show what a run would do, step by step, with the SQL and the columns; reads nothing but the file."""
+    from ropewalk.cli.backfill import file_named
+    from ropewalk.cli.plan import show_plan
+    from ropewalk.workflow import WorkflowError, load
+
+    file = file_named(workflow)
+    chosen = _day(day) if day else None
+    given = dict(_param(text) for text in param or ())
+    try:
+        show_plan(load(file), step, chosen, given, console=console, as_json=as_json)
+    except WorkflowError as error:
+        _say(error.problems, file.parent)
+        raise typer.Exit(1) from None
+    except ConfigError as error:
+        if error.line is None:
+            raise
+        _say([error], file.parent)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -72,9 +103,9 @@ def run(
     from ropewalk.workflow import load
 
     workflow = load(file, unasked=[])
-    chosen = date.fromisoformat(day) if day else None
+    chosen = _day(day) if day else None
     given = dict(_param(text) for text in param or ())
-    last = date.fromisoformat(until) if until else None
+    last = _day(until) if until else None
     run_workflow(
         workflow, chosen, given, last=last, store=store.absolute(), refresh=refresh, console=console
     )
@@ -98,7 +129,7 @@ def backfill(
     conf: dict[str, Scalar] = dict(_param(text) for text in param or ())
     if refresh:
         conf["refresh"] = True
-    days = date.fromisoformat(first), date.fromisoformat(last)
+    days = _day(first), _day(last)
     do_backfill(workflow, days, conf, size=batch, at_once=at_once, dry_run=dry_run, console=console)
 
 
@@ -254,6 +285,20 @@ def _param(text: str) -> tuple[str, Scalar]:
     except ValueError:
         parsed = value
     return name, parsed
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a day", hint="write 2013-01-01") from None
+
+
+def _say(problems: Iterable[ConfigError], folder: Path) -> None:
+    """Print mistakes in files of a folder, each with its place."""
+    for problem in problems:
+        problem.file = str(folder / (problem.file or ""))
+        errors.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
 
 
 def main() -> None:

@@ -81,9 +81,14 @@ class Outcome:
 
 def workflow_named(name: str) -> Workflow:
     """The workflow of a file, or of a name in the folder of the workflows."""
+    return load(file_named(name))
+
+
+def file_named(name: str) -> Path:
+    """The file of a workflow, which is named by itself or by its name in the folder of the workflows."""
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
-        return load(path)
+        return path
     folder = Path(os.environ.get("ROPEWALK_DAGS_FOLDER", "dags")) / "workflows"
     found = {one.stem: one for one in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])}
     if name not in found:
@@ -91,7 +96,7 @@ def workflow_named(name: str) -> Workflow:
             f"there is no workflow {name!r} in {folder}", code="no_workflow",
             hint=nearest(name, found) or "set ROPEWALK_DAGS_FOLDER, or name the file",
         )  # fmt: skip
-    return load(found[name])
+    return found[name]
 
 
 def length(text: str) -> int:

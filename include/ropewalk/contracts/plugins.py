@@ -2,7 +2,8 @@
 
 Each kind has a package; each module in it is a plugin with a docstring, ``class Options(PluginOptions)``
 and the kind's one function; where options name steps to read from, ``inputs(options)`` lists them; where they
-want something of the outside that not everyone can give, ``probe(options, steps)`` asks for it.
+want something of the outside that not everyone can give, ``probe(options, steps)`` asks for it. For plans, a source
+may say its ``types(options)``, and a sink its ``targets(options, steps)``.
 Packages outside Ropewalk register theirs under the entry-point group
 ``ropewalk.<kind>`` (the value names the package). Modules import heavy libraries only inside functions,
 so that whoever needs the options alone pays nothing.
@@ -53,8 +54,8 @@ class CheckOptions(PluginOptions):
 class Kind:
     """A kind of plugin: the function each has, the stage that runs it, the package of the built-in ones.
 
-    ``compiler`` is the module whose ``forecast`` tells the columns of a step and whose ``canonical`` gives SQL one
-    form, where a step is a chain of such plugins.
+    ``compiler`` is the module whose ``forecast`` tells the columns of a step, ``planned`` its query, and whose
+    ``canonical`` gives SQL one form, where a step is a chain of such plugins.
     """
 
     name: str
@@ -130,6 +131,16 @@ class Plugin:
                 check_named(options, columns, name)
         tell: Callable[..., Columns] = getattr(self.module, "columns", lambda *_: None)
         return tell(options, inputs)
+
+    def types(self, options: Any) -> dict[str, str]:
+        """The types of columns that the options of a source declare, as words of the workflow file."""
+        tell: Callable[..., Mapping[str, str]] = getattr(self.module, "types", lambda _: {})
+        return dict(tell(options))
+
+    def targets(self, options: Any, steps: Sequence[str]) -> dict[str, str]:
+        """What a sink writes, by the step whose rows it is: ``postgres://results/flights.departures``."""
+        tell: Callable[..., dict[str, str]] = getattr(self.module, "targets", lambda *_: {})
+        return tell(options, steps)
 
     def probe(self, options: Any, steps: Sequence[str]) -> None:
         """Ask outside whether what the options want of it can be had; ``steps`` are those that it reads.

@@ -104,6 +104,7 @@ def refuse_missing(relations: Relations, query: exp.Query, written: str) -> None
     who = " or ".join(dict.fromkeys(missing.whose))
     verb = "has no column" if len(missing.whose) == 1 else "have no column"
     name = missing.node.name
+    relations.missed(missing.whose, name)
     raise relations.place.error_in(
         written,
         missing.node.meta.get("start", 0),

@@ -14,7 +14,8 @@ from sqlglot import exp
 
 from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.errors import ConfigError
-from ropewalk.contracts.models import Origin, Scalar
+from ropewalk.contracts.models import Origin, Scalar, TaskRequest
+from ropewalk.contracts.plan import Given, Plan
 from ropewalk.contracts.plugins import Plugin
 from ropewalk.process.audit import RESULT, ask
 from ropewalk.process.binding import distinct, readable, refuse_missing
@@ -31,8 +32,9 @@ from ropewalk.process.relations import (
     UnlistedError,
 )
 from ropewalk.process.sql import canonical
+from ropewalk.process.types import kind_of
 
-__all__ = ["canonical", "forecast", "misses"]
+__all__ = ["canonical", "forecast", "kind_of", "misses", "planned"]
 
 Used = tuple[Plugin, Any, bool]
 """A plugin, its options, and whether they hang on a run's values: then they say nothing yet."""
@@ -70,6 +72,16 @@ def misses(
     except ConfigError as error:
         return error if error.code == "unknown_column" else None
     return None
+
+
+def planned(request: TaskRequest, inputs: Mapping[str, Given]) -> Plan:
+    """The query that a step compiles to; ConfigError where it is wrong for certain."""
+    from ropewalk.process.plan import plan
+
+    try:
+        return plan(request, inputs)
+    except ModuleNotFoundError as error:  # who only asks the stages has no engine
+        return Plan(untold=f"it takes {error.name}, which is not installed here", whole=False)
 
 
 class _Relations(Relations):

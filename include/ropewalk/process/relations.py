@@ -188,6 +188,7 @@ class Relations:
             return name
         found = relation.find(name)
         if found is None:
+            self.missed((relation.label,), name)
             raise self.place.error(
                 f"{relation.label} has no column {name!r}",
                 code="unknown_column",
@@ -195,6 +196,9 @@ class Relations:
                 field=name,
             )
         return found
+
+    def missed(self, whose: Iterable[str], column: str) -> None:
+        """Hear of a column that these have not got, before it is refused."""
 
     def columns(self, relation: Relation, names: Iterable[str]) -> list[str]:
         """The columns' own spellings."""

@@ -257,6 +257,7 @@ def _own(column: exp.Column, relation: Relation, text: str, relations: Relations
         return
     found = relation.find(first.name)
     if found is None:
+        relations.missed((relation.label,), first.name)
         raise relations.place.error_in(
             text, _start(first), f"{relation.label} has no column {first.name!r}",
             code="unknown_column", hint=nearest(first.name, relation.columns),

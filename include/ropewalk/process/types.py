@@ -41,6 +41,9 @@ WORDS = {
 }
 DECIMAL = re.compile(r"decimal\(\s*\d+\s*,\s*\d+\s*\)", re.IGNORECASE)
 
+UNTYPED = '"NULL"'
+"""DuckDB's name of the type of a column that holds nothing but nulls; no value can be cast to it."""
+
 OUT = {
     "HUGEINT": "BIGINT",
     "UHUGEINT": "UBIGINT",
@@ -69,6 +72,17 @@ def data_type(word: str, relations: Relations) -> exp.DataType:
         return exp.DataType.build(name or word, dialect=DIALECT)
     except SqlglotError:
         raise relations.place.error(f"there is no type {word!r}", code="unknown_type") from None
+
+
+def kind_of(word: str) -> str | None:
+    """DuckDB's name of the type that a word in an option of any stage means; None where it means none."""
+    name = word.strip().lower().replace("datetime", "timestamp")
+    return WORDS.get(name) or (name.upper() if DECIMAL.fullmatch(name) else None)
+
+
+def typed(value: exp.Expr, kind: str) -> exp.Expr:
+    """A value in a column's type; as it is where the column has none."""
+    return value if UNTYPED in kind else exp.cast(value, kind, dialect=DIALECT)
 
 
 def arrow_schema(columns: Mapping[str, exp.DataType], relations: Relations) -> pa.Schema:

@@ -72,7 +72,7 @@ def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
     """A session with each database; those of earlier attempts are ended."""
     tables: dict[str, dict[str, Table]] = {}
     for step in task.inputs:
-        table = Table(options.schema_, options.tables.get(step, step))
+        table = Table(options.schema_, options.table(step))
         tables.setdefault(options.database(step), {})[step] = table
     with ExitStack() as stack:
         databases = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nearest
 from ropewalk.contracts.models import Scalar
 from ropewalk.workflow.columns import foretell
@@ -50,7 +51,7 @@ def load(path: Path | str, *, unasked: list[RopewalkError] | None = None) -> Wor
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WorkflowError(
-            [ConfigError(f"the file cannot be read: {error}", file=str(file))]
+            [ConfigError(f"the file cannot be read: {error}", file=file.name)]
         ) from None
     return loads(text, file, unasked=unasked)
 
@@ -71,6 +72,7 @@ class _Loader:
         self.unasked = unasked
         self.problems: list[ConfigError] = []
         self.reads: dict[str, dict[str, Read]] = {}
+        self.columns: dict[str, Columns] = {}
 
     def load(self) -> Workflow:
         header = self._header()
@@ -80,14 +82,14 @@ class _Loader:
         if header and not self.problems:
             self._edges(steps)
         if header and not self.problems:
-            self._columns(header, steps)
+            self.columns = self._columns(header, steps)
         if not self.problems and self.unasked is not None:
             self._probe(steps, self.unasked)
         if self.problems or header is None:
             raise WorkflowError(
                 sorted(self.problems, key=lambda one: (one.line or 0, one.column or 0))
             )
-        return Workflow(self.file.stem, self.file, header, _with_order(steps))
+        return Workflow(self.file.stem, self.file, header, _with_order(steps), self.columns)
 
     def report(self, path: Place, error: RopewalkError) -> None:
         """Note a mistake at the value where it stands, or where it says itself that it does."""
@@ -173,11 +175,11 @@ class _Loader:
                 ("steps", cycle[0]), ConfigError(f"the steps run in a circle: {text}", code="cycle")
             )
 
-    def _columns(self, header: Header, steps: Mapping[str, Step]) -> None:
-        """Refuse every column that is known not to be there."""
+    def _columns(self, header: Header, steps: Mapping[str, Step]) -> dict[str, Columns]:
+        """The columns of each step; refuses every column that is known not to be there."""
         order = TopologicalSorter({step.name: step.needs for step in steps.values()}).static_order()
         values = _samples(header, self.file)
-        foretell((steps[name] for name in order), self.reads, values, self._wrong_option)
+        return foretell((steps[name] for name in order), self.reads, values, self._wrong_option)
 
     def _probe(self, steps: Mapping[str, Step], unasked: list[RopewalkError]) -> None:
         """Have every plugin ask outside what it needs to know of it."""

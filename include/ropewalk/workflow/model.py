@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.durations import Duration
 from ropewalk.contracts.errors import ConfigError, nearest
 from ropewalk.contracts.models import Name, Origin, Scalar, Use
@@ -292,12 +293,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow that has been checked as far as it can be before it runs."""
+    """A workflow that has been checked as far as it can be before it runs.
+
+    ``columns`` are those of each step, None where only the data can tell.
+    """
 
     name: str
     file: Path
     header: Header
     steps: Mapping[str, Step] = field(default_factory=dict)
+    columns: Mapping[str, Columns] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

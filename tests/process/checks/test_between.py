@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ropewalk.testing.checks import CheckSuite
+from ropewalk.testing.transforms import ProcessBench, Step, tables
 
 
 class TestBetween(CheckSuite):
@@ -21,3 +24,15 @@ class TestDates(CheckSuite):
     good = [{"day": "2013-01-01"}]
     bad = [{"day": "2012-12-31"}]
     detail = "1 of 2 rows: day at least 2013-01-01; for example 2012-12-31"
+
+
+def test_a_column_that_is_null_throughout_passes(tmp_path: Path) -> None:
+    """Text bounds are of the column's type, and it has none."""
+    bench = ProcessBench(tmp_path)
+    checks: list[Step] = [
+        ("between", {"column": "day", "min": "2013-01-01"}),
+        ("accepted_values", {"column": "day", "values": ["2013-01-01"]}),
+    ]
+    do: list[Step] = [("sql", "SELECT n, NULL AS day FROM rows")]
+    report = bench.run(do, tables({"rows": [{"n": 1}]}), checks=checks)
+    assert [one.status for one in report.checks] == ["passed", "passed"]

@@ -57,6 +57,11 @@ def columns(options: Options, _: object) -> Columns:
     return tuple(options.select) if options.select is not None else None
 
 
+def types(options: Options) -> dict[str, str]:
+    """Those that are declared."""
+    return options.columns
+
+
 def read(options: Options, task: Task) -> pa.RecordBatchReader:
     """The rows of all files, one after the other."""
     from ropewalk.collect.files import read_files

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -92,6 +93,16 @@ class Options(PluginOptions):
         6, ge=1, le=50, description="how often a page is asked for before it fails"
     )
     max_pages: int = Field(100_000, ge=1)
+
+
+def columns(options: Options, _: object) -> Columns:
+    """Those of ``select``; without it, whatever the records have."""
+    return tuple(options.select) if options.select is not None else None
+
+
+def types(options: Options) -> dict[str, str]:
+    """Those that are declared."""
+    return options.columns
 
 
 def read(options: Options, task: Task) -> pa.RecordBatchReader:

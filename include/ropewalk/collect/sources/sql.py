@@ -68,6 +68,11 @@ def columns(options: Options, _: object) -> Columns:
     return found
 
 
+def types(options: Options) -> dict[str, str]:
+    """Those that are declared."""
+    return options.columns
+
+
 def given(query: str) -> Columns:
     """The columns that a query of any dialect names, each by itself; None where that cannot be told."""
     import sqlglot

@@ -6,7 +6,8 @@ from pydantic import Field
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import CheckOptions
-from ropewalk.process.relations import DIALECT, Check, Relation, Relations, Rule
+from ropewalk.process.relations import Check, Relation, Relations, Rule
+from ropewalk.process.types import typed
 
 SHOWN = 10
 
@@ -24,9 +25,7 @@ def check(options: Options, this: Relation, relations: Relations) -> Check:
     column = exp.column(name, quoted=True)
     kind = this.columns[name]
     accepted = [
-        exp.cast(exp.convert(value), kind, dialect=DIALECT)
-        if isinstance(value, str)
-        else exp.convert(value)
+        typed(exp.convert(value), kind) if isinstance(value, str) else exp.convert(value)
         for value in options.values
     ]
     listed = ", ".join(str(value) for value in options.values[:SHOWN])

@@ -6,7 +6,8 @@ from pydantic import model_validator
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import CheckOptions
-from ropewalk.process.relations import DIALECT, Check, Relation, Relations, Rule
+from ropewalk.process.relations import Check, Relation, Relations, Rule
+from ropewalk.process.types import typed
 
 Bound = int | float | str
 
@@ -47,7 +48,7 @@ def _bound(value: Bound | None, kind: str) -> exp.Expr | None:
     if value is None:
         return None
     literal = exp.convert(value)
-    return exp.cast(literal, kind, dialect=DIALECT) if isinstance(value, str) else literal
+    return typed(literal, kind) if isinstance(value, str) else literal
 
 
 def _claim(options: Options) -> str:

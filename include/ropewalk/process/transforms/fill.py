@@ -8,7 +8,8 @@ from pydantic import Field
 from sqlglot import exp
 
 from ropewalk.contracts.plugins import TransformOptions
-from ropewalk.process.relations import DIALECT, Relation, Relations
+from ropewalk.process.relations import Relation, Relations
+from ropewalk.process.types import typed
 
 CARDINALITY = "1:1"
 
@@ -26,7 +27,7 @@ def transform(options: Options, this: Relation, relations: Relations) -> exp.Que
     made = []
     for name, value in options.columns.items():
         column = relations.column(this, name)
-        typed = exp.cast(exp.convert(value), this.columns[column], dialect=DIALECT)
-        filled = exp.func("coalesce", exp.column(column, quoted=True), typed)
+        own = typed(exp.convert(value), this.columns[column])
+        filled = exp.func("coalesce", exp.column(column, quoted=True), own)
         made.append(exp.alias_(filled, column, quoted=True))
     return exp.select(exp.Star(replace=made)).from_(this.table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -22,6 +23,11 @@ class Options(PluginOptions):
     by: list[ColumnName] = Field(
         default_factory=list, description="columns that become folders: origin=EWR/"
     )
+
+
+def targets(options: Options, steps: Sequence[str]) -> dict[str, str]:
+    """A folder for each."""
+    return {step: f"{options.path.rstrip('/')}/{step}" for step in steps}
 
 
 def write(options: Options, task: Task) -> None:

@@ -44,10 +44,22 @@ class Options(PluginOptions):
         """The connection that a step's rows go to."""
         return self.connections.get(step, self.connection)
 
+    def table(self, step: str) -> str:
+        """The name of its table."""
+        return self.tables.get(step, step)
+
 
 def inputs(options: Options) -> list[str]:
     """The steps that the options name."""
     return list(dict.fromkeys([*options.tables, *options.connections]))
+
+
+def targets(options: Options, steps: Sequence[str]) -> dict[str, str]:
+    """The tables, each under its connection's name."""
+    return {
+        step: f"postgres://{options.database(step)}/{options.schema_}.{options.table(step)}"
+        for step in steps
+    }
 
 
 def probe(options: Options, steps: Sequence[str]) -> None:
