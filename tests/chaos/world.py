@@ -287,9 +287,12 @@ class World:
 
     def collect_garbage(self) -> list[str]:
         """Have every stage collect; what lies in the store then that no manifest names, or in a scratch folder."""
+        self._sweep()
+        return [*self._strays(), *self._scratch()]
+
+    def _sweep(self) -> None:
         for stage in self.services:
             self.ask(stage, StageService.collect_garbage)
-        return [*self._strays(), *self._scratch()]
 
     def _strays(self) -> list[str]:
         store, found = self.datasets, []
@@ -312,7 +315,7 @@ class World:
         while found := [str(one) for one in self.home.glob("disk/scratch/*/*/*-[0-9]*")]:
             if time.monotonic() > deadline:
                 return found
-            time.sleep(0.02)
+            self._sweep()
         return []
 
     def forget(self) -> None:

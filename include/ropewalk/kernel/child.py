@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import sys
-from multiprocessing import forkserver
+from multiprocessing import forkserver, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -93,6 +93,9 @@ def bind_to_parent() -> None:
     os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # noqa: SLF001
     os.setsid()
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    service = parent_process()
+    if service is None or not service.is_alive():  # it died before this: then nothing tells of it
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

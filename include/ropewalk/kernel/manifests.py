@@ -68,7 +68,7 @@ class ManifestStore:
         self.scratch = scratch
         self.flight = flight
         self.tls = tls or Tls()
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(exist_ok=True)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

@@ -118,8 +118,8 @@ def explained(error: BaseException, request: TaskRequest) -> BaseException:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A folder for one task, removed with all that is in it."""
-    parent.mkdir(parents=True, exist_ok=True)
+    """A folder for one task, removed with all that is in it; its place must be there: a dead replica's is swept."""
+    parent.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="task-", dir=parent))
     try:
         yield folder

@@ -22,8 +22,7 @@ def own_folder(parent: Path) -> Iterator[Path]:
     for containers which share a volume too, where a process id says nothing.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for lock in parent.glob(f"*{LOCK}"):
-        _sweep(lock)
+    sweep(parent)
     folder = parent / secrets.token_hex(4)
     mine = folder.with_suffix(LOCK)
     with _locked(mine):
@@ -35,12 +34,17 @@ def own_folder(parent: Path) -> Iterator[Path]:
             mine.unlink(missing_ok=True)
 
 
-def _sweep(lock: Path) -> None:
-    """Remove a folder whose owner has died."""
-    with suppress(OSError), lock.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-        lock.unlink(missing_ok=True)
+def sweep(parent: Path) -> None:
+    """Remove the folders under ``parent`` whose owners have died.
+
+    A task of such a one may still be ending, and write meanwhile: then its folder is there for the next sweep.
+    """
+    for lock in parent.glob(f"*{LOCK}"):
+        with suppress(OSError), lock.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(lock.with_suffix(""))
+            lock.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> IO[str]:

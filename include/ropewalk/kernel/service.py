@@ -30,7 +30,7 @@ from ropewalk.kernel.log import log_as_json
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.refuse import refuse_open_house, refuse_weak_secrets
 from ropewalk.kernel.runner import Runner
-from ropewalk.kernel.scratch import own_folder
+from ropewalk.kernel.scratch import own_folder, sweep
 from ropewalk.kernel.settings import Settings, settings_of
 from ropewalk.kernel.stage import Stage, load
 from ropewalk.kernel.tls import Tls
@@ -146,6 +146,8 @@ def _collect(path: str, settings: Settings, dry_run: bool) -> bytes:  # noqa: FB
 def _collect_here(path: str, settings: Settings, dry_run: bool) -> bytes:  # noqa: FBT001 - across a pipe
     from ropewalk.kernel.garbage import collect_garbage
 
+    if not dry_run:
+        sweep(settings.scratch_dir.parent)
     return collect_garbage(path, settings, database_url(settings), dry_run=dry_run)
 
 
