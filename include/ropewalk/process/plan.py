@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from ropewalk.contracts.columns import fold
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import ColumnSource, TaskRequest
 from ropewalk.contracts.plan import Given, Plan, PlannedCheck, PlannedColumn, PlannedQuery
@@ -113,6 +114,7 @@ class _Relations(Relations):
     ) -> None:
         super().__init__(connection, request.values, request.origin)
         self.open = {name for name, given in inputs.items() if not given.whole}
+        self.listed = {name: {*map(fold, given.types)} for name, given in inputs.items()}
         for name, given in inputs.items():
             enter(self, name, _table(given, connection, name))
 
@@ -120,8 +122,8 @@ class _Relations(Relations):
         """Have a column that the one open input among those may have."""
         known = self.known()
         open_ones = [known[who] for who in whose if who in known and known[who].name in self.open]
-        roots = {root for one in open_ones for root in _roots(one)} & self.named.keys()
-        if len(roots) == 1:
+        roots = {root for one in open_ones for root in _roots(one)}
+        if len(roots) == 1 and fold(column) not in self.listed[min(roots)]:
             raise _NamedError(roots.pop(), column)
 
     def define(self, name: str, query: exp.Query) -> None:

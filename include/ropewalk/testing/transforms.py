@@ -12,7 +12,8 @@ import pytest
 
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import DatasetRef, Origin, Report, RunInfo, Scalar, TaskRequest, Use
-from ropewalk.contracts.plugins import plugin
+from ropewalk.contracts.plan import Given, Plan
+from ropewalk.contracts.plugins import KINDS, plugin
 from ropewalk.kernel.perform import open_store, perform
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import load
@@ -151,6 +152,20 @@ class TransformSuite:
             for source in sources:
                 assert source.column in inputs[source.dataset].column_names
 
+    @pytest.mark.parametrize("known", ["types", "names", "nothing"])
+    def test_its_plan_does_what_it_does(self, bench: ProcessBench, known: str) -> None:
+        """The query that people read gives the same rows, however much was known of the inputs."""
+        inputs = self.inputs(self.rows)
+        request = bench.request([(self.name, self.options)], inputs, values=self.values)
+        given = {name: _given(table, known) for name, table in inputs.items()}
+        plan: Plan = KINDS["transform"].compiled().planned(request, given)
+        if len(plan.queries) > 1:
+            pytest.skip("it is no query alone")
+        if plan.untold is not None:
+            assert known == "nothing"  # it lists all columns, and nobody knows them
+            return
+        assert run_plan(plan, inputs) == in_order(self.made)
+
     def test_an_unknown_column_is_refused_with_the_nearest_name(self, bench: ProcessBench) -> None:
         """Before anything runs."""
         if self.bad is None:
@@ -170,6 +185,31 @@ class TransformSuite:
         info = plugin("transform", self.name).info()
         assert info.description
         assert "of" in info.options["properties"]
+
+
+def _given(table: pa.Table, known: str) -> Given:
+    """What is known of a table's columns: with their types, by their names, or nothing of them."""
+    import duckdb
+
+    if known == "nothing":
+        return Given(whole=False)
+    with duckdb.connect() as connection:
+        found = connection.from_arrow(table)
+        types = dict(zip(found.columns, map(str, found.types), strict=True))
+    return Given(types={name: kind if known == "types" else None for name, kind in types.items()})
+
+
+def run_plan(plan: Plan, inputs: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+    """The rows of a plan's one query, in a DuckDB that knows nothing but the inputs."""
+    import duckdb
+
+    (query,) = plan.queries
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, table in inputs.items():
+            connection.register(name, table)
+        made = connection.sql(query.sql, params=query.parameters)
+        return in_order(made.to_arrow_table().to_pylist())
 
 
 def in_order(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
