@@ -94,7 +94,7 @@ class Load:
         from ropewalk.kernel.stage import load as load_stage
 
         os.environ["ROPEWALK_CONNECTION_RESULTS"] = self.stack.dsn
-        store, scratch = self.stack.store, self.stack.folder / "scratch" / "sink"
+        store, scratch = self.stack.store, self.stack.folder / "sink-scratch"
         settings = Settings(store_url=(self.stack.folder / "store").as_uri(), scratch_dir=scratch)
         request = self._request(f"by_sink_{secrets.token_hex(4)}")
         perform(load_stage(built_in("store")), request, store=store, settings=settings)

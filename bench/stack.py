@@ -59,7 +59,7 @@ class Stack:
         from ropewalk.kernel.settings import Settings
 
         url = (self.folder / "store").as_uri()
-        return open_store(Settings(store_url=url, scratch_dir=self.folder / "scratch" / "bench"))
+        return open_store(Settings(store_url=url, scratch_dir=self.folder / "bench-scratch"))
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class World:
     @property
     def datasets(self) -> DatasetStore:
         """The dataset store, opened here."""
-        scratch = self.home / "scratch" / "test"
+        scratch = self.home / "scratch"
         return open_store(
             Settings(
                 store_url=self.store_url,
