@@ -31,6 +31,8 @@ SortedBy = Annotated[str, Named(prefix="-")]
 
 def fold(name: str) -> str:
     """A name as SQL compares it: the case of A to Z alone does not matter."""
+    if name.isascii():
+        return name.lower()
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel
@@ -71,27 +72,28 @@ def render_options(
     return {key: item if key in sql else render(item, values) for key, item in options.items()}
 
 
-def sql_fields(cls: type[BaseModel]) -> set[str]:
+def sql_fields(cls: type[BaseModel]) -> frozenset[str]:
     """The fields of a model that hold SQL: ``SqlText``, or ``SqlText | None``."""
     return _marked(cls, Sql)
 
 
-def code_fields(cls: type[BaseModel]) -> set[str]:
+def code_fields(cls: type[BaseModel]) -> frozenset[str]:
     """The fields of a model whose text is of another language."""
     return _marked(cls, Code)
 
 
-def condition_fields(cls: type[BaseModel]) -> set[str]:
+def condition_fields(cls: type[BaseModel]) -> frozenset[str]:
     """The fields of a model that hold a condition over what the plugin gives."""
     return _marked(cls, Condition)
 
 
-def _marked(cls: type[BaseModel], mark: type[Sql]) -> set[str]:
-    return {
+@cache
+def _marked(cls: type[BaseModel], mark: type[Sql]) -> frozenset[str]:
+    return frozenset(
         name
         for name, field in cls.model_fields.items()
         if any(isinstance(one, mark) for one in field.metadata) or _holds(field.annotation, mark)
-    }
+    )
 
 
 def _holds(annotation: Any, mark: type[Sql]) -> bool:
