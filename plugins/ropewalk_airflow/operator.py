@@ -228,10 +228,10 @@ class StageOperator(BaseOperator):
             tell_finished(context, self.workflow, covered(self.workflow, context))
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """OpenLineage's datasets and facets of the report."""
-        from ropewalk_airflow.lineage import lineage_of
+        """OpenLineage's datasets and facets of the report; none of a task that failed, for None is warned of."""
+        from ropewalk_airflow.lineage import lineage_of, nothing
 
-        return lineage_of(self.report, str(task_instance.dag_id)) if self.report else None
+        return lineage_of(self.report, str(task_instance.dag_id)) if self.report else nothing()
 
 
 def told_before(

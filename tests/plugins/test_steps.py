@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.openlineage.extractors import OperatorLineage
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from ropewalk.contracts.errors import DataError, RetryableError, RopewalkError
@@ -208,7 +209,7 @@ def test_openlineage_is_told_where_each_column_comes_from(line: Line) -> None:
     )
     task = SimpleNamespace(dag_id="lineage")
     made = run.tasks["made"]
-    assert made.get_openlineage_facets_on_complete(task) is None  # before it is done
+    assert made.get_openlineage_facets_on_complete(task) == OperatorLineage()  # before it is done
     run.do("rows", "made", "publish")
     found = made.get_openlineage_facets_on_complete(task)
     (output,) = found.outputs

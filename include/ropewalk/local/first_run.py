@@ -21,6 +21,7 @@ RUN = f"first__{DAY:%Y-%m-%d}"
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 PATIENCE = 60.0  # seconds until the DAG processor has read a new file
 LIMIT = 600.0
+TRIES = 5  # at an answer of Airflow's
 
 
 def first_run(installation: Installation, console: Console) -> None:
@@ -122,7 +123,17 @@ def _tasks(session: httpx.Client) -> list[dict[str, Any]]:
 
 
 def _json(session: httpx.Client, path: str) -> dict[str, Any]:
-    answer = session.get(path)
+    """An answer of Airflow's, which a machine with much to do may keep waiting for longer than once."""
+    for left in reversed(range(TRIES)):
+        try:
+            answer = session.get(path)
+        except httpx.TransportError as error:
+            if not left:
+                raise RetryableError(
+                    f"Airflow does not answer: {error}", hint="make logs ARGS=airflow-api-server"
+                ) from None
+        else:
+            break
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
