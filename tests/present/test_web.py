@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import httpx
@@ -16,6 +17,7 @@ from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.services import StageService, running
 
 from tests.conftest import Postgres
+from tests.kernel.test_limits import memory
 from tests.present.conftest import page, steps
 
 KEY = "the-key-of-the-viewers"
@@ -45,7 +47,9 @@ def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def viewer(service: StageService) -> Iterator[httpx.Client]:
     """A browser that has the key."""
-    with httpx.Client(base_url=service.url, follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(
+        base_url=service.url, follow_redirects=True, trust_env=False, timeout=60
+    ) as client:
         assert client.get("/reports/", params={"key": KEY}).status_code == 200
         yield client
 
@@ -70,6 +74,26 @@ def test_who_has_no_key_is_in_the_log_without_what_he_tried(service: StageServic
     (line,) = [line for line in lines if line["event"] == "call.refused"]
     assert (line["code"], line["place"]) == ("view_key", "GET /reports/bench/")
     assert "guess" not in service.log()
+
+
+def test_a_thousand_guesses_of_the_key_open_nothing_and_take_no_memory(
+    service: StageService, viewer: httpx.Client
+) -> None:
+    (cookie,) = viewer.cookies
+
+    def guess(number: int) -> int:
+        params = {"key": f"guess-{number}"} if number % 2 else {}
+        headers = {} if params else {"cookie": f"{cookie}=guess-{number}"}
+        return client.get("/reports/bench/", params=params, headers=headers).status_code
+
+    with httpx.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+        assert [guess(number) for number in range(2)] == [401, 401]
+        before = memory(service)
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(guess, range(1_000))
+            assert viewer.get("/reports/").status_code == 200
+            assert set(answers) == {401}
+    assert memory(service) - before < 20 << 20
 
 
 def test_a_picture_too_many_is_asked_to_come_again() -> None:

@@ -100,8 +100,9 @@ class StageService:
             if self.process is None or self.process.poll() is not None:
                 break
             try:
-                if httpx.get(f"{self.url}/readyz", trust_env=False, timeout=10).is_success:
-                    return
+                with httpx.Client(trust_env=False, verify=False, timeout=10) as client:  # noqa: S501 - as above
+                    if client.get(f"{self.url}/readyz").is_success:
+                        return
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
