@@ -286,7 +286,8 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     """The partition of a run: of its form's day, of what it follows, else of its data interval or its moment.
 
     A form left as it was names the first day of a workflow whose last day is past; then a date of the run
-    that lies within the workflow's days is what the user has chosen.
+    that lies within the workflow's days is what the user has chosen. A run by hand of no date at all, as the command
+    line makes it, is what the form as it was would have made.
     """
     run, header = context["dag_run"], workflow.header
     if header.partition is None:
@@ -294,6 +295,8 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     dated = partition_of(workflow, run.data_interval_start or run.logical_date or run.run_after)
     conf = {name: value for name, value in (run.conf or {}).items() if value}
     asked = str(conf.get("date") or "")[:10]
+    if not asked and run.logical_date is None and run.run_type == "manual":
+        asked = str(context["params"].get("date") or "")
     untouched = (
         "to" not in conf
         and asked == str(header.start)

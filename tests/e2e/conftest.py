@@ -142,9 +142,17 @@ class Stack:
 def until(met: Callable[[], bool], what: str) -> None:
     """Return when a condition is met."""
     deadline = time.monotonic() + LIMIT
-    while not met():
+    while not told(met):
         assert time.monotonic() < deadline, f"waited {LIMIT:.0f} s for {what}"
         time.sleep(0.3)
+
+
+def told(met: Callable[[], bool]) -> bool:
+    """Whether a condition is met; an answer that a busy machine does not give in time is asked for again."""
+    try:
+        return met()
+    except httpx.TransportError:
+        return False
 
 
 def run(command: list[str], env: dict[str, str]) -> str:

@@ -43,7 +43,12 @@ THEN = {"schedule": "{after: [first]}", "timezone": "America/New_York", "start":
 def context(events: list[dict[str, Any]], conf: dict[str, Any] | None = None) -> dict[str, Any]:
     """What Airflow tells a task of a run that such events have begun."""
     run = SimpleNamespace(
-        run_id="run", conf=conf or {}, data_interval_start=None, logical_date=None, run_after=NOW
+        run_id="run",
+        run_type="asset_triggered",
+        conf=conf or {},
+        data_interval_start=None,
+        logical_date=None,
+        run_after=NOW,
     )
     return {
         "dag_run": run,

@@ -56,6 +56,29 @@ def test_the_day_of_a_run(conf: dict[str, Any], at: datetime, name: str) -> None
     assert found.name == name
 
 
+@pytest.mark.parametrize(
+    ("default", "conf", "name"),
+    [
+        (
+            "2013-01-01",
+            {},
+            "2013-01-01",
+        ),  # `airflow dags trigger`, of a workflow whose days are past
+        ("2013-01-01", {"date": "2013-01-03"}, "2013-01-03"),
+        (None, {}, "2026-11-23"),  # of one whose days go on: the day that it is
+    ],
+)
+def test_a_run_by_hand_without_a_date_is_of_the_forms_day(
+    default: str | None, conf: dict[str, Any], name: str
+) -> None:
+    given = {**context(conf, NOW), "params": {"date": default}}
+    given["dag_run"].logical_date = given["dag_run"].data_interval_start = None
+    given["dag_run"].run_type = "manual"
+    found = partition_for(DAILY, given)
+    assert found is not None
+    assert found.name == name
+
+
 def test_a_last_day_makes_a_batch_and_the_form_counts_as_it_stands() -> None:
     conf = {"date": "2013-01-01", "to": "2013-01-03"}
     found = batch_for(DAILY, context(conf, NOW))
