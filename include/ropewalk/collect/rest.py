@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import requests
 from urllib3.exceptions import HTTPError
 
@@ -17,6 +18,7 @@ from ropewalk.collect.aside import refuse, typed
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.json import Records, records_of
 from ropewalk.collect.outside import guard, origin
+from ropewalk.collect.seen import DIGEST, digests_of_texts
 from ropewalk.collect.span import Span
 from ropewalk.collect.spool import Spool
 from ropewalk.contracts.errors import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 MAX_PAGE = 256 << 20  # bytes of one answer
 MAX_WAIT = 60.0  # seconds that are waited here; where a server asks for more, Airflow waits
 MAX_REDIRECTS = 5
+TEXT = "\0text"  # a column of the records' own digests, while they are read: no field is named so
 BUSY = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -78,6 +81,8 @@ class _Reader:
         self.connection = task.connection(options.connection)
         self.base = str(self.connection.secret("url")).rstrip("/")
         self.types = {name: type_of(kind) for name, kind in options.columns.items()}
+        cursor = options.cursor
+        self.span = Span(task, cursor.field, cursor.overlap) if cursor is not None else None
         allowed = task.settings.private_hosts
         self.stranger = guard(requests.Session(), allowed)  # carries nothing of the connection's
         self.session = guard(requests.Session(), allowed)
@@ -94,10 +99,11 @@ class _Reader:
         """All pages are read before the first batch: a field may come with the last record."""
         records, spool = Records(self.types), Spool(self.task.scratch)
         for page in self._pages():
+            first = records.number
             for table, numbers in records.parse(page):
                 self.task.took(table.num_rows)
-                spool.write(table, numbers, self.options.path)
                 self._check_cursor(table)
+                spool.write(self._known_by(table, page, numbers, first), numbers, self.options.path)
             self.task.took(len(records.refused))
             refuse(self.task, self.options.path, records.refused)
             records.refused = []
@@ -113,16 +119,26 @@ class _Reader:
         self, spool: Spool, schema: pa.Schema, known: pa.Schema
     ) -> Iterator[tuple[str, pa.RecordBatch, pa.Array]]:
         """The batches, of records that are this task's by the cursor; it may be of a field that is not wanted."""
-        if self.options.cursor is None:
+        span = self.span
+        if self.options.cursor is None or span is None:
             yield from spool.batches(schema)
             return
-        field, span = self.options.cursor.field, Span(self.task, self.options.cursor.field)
+        field, overlap = self.options.cursor.field, self.options.cursor.overlap
         if field in known.names and field not in schema.names:
             schema = schema.append(known.field(field))
-        for source, batch, lines in spool.batches(schema):
-            taken = span.taken(batch, known.field(field).type)
-            yield source, batch.filter(taken), lines.filter(taken)
+        whole = schema if overlap is None else schema.append(pa.field(TEXT, DIGEST))
+        for source, batch, lines in spool.batches(whole):
+            texts = None if overlap is None else batch.column(TEXT)
+            taken = span.taken(batch, known.field(field).type, texts)
+            yield source, batch.select(schema.names).filter(taken), lines.filter(taken)
         span.close()
+
+    def _known_by(self, table: pa.Table, page: bytes, numbers: pa.Array, first: int) -> pa.Table:
+        """The records with the digests of their texts, where they may come again."""
+        if self.options.cursor is None or self.options.cursor.overlap is None:
+            return table
+        texts = pa.array(page.split(b"\n"), pa.string()).take(pc.subtract(numbers, first))
+        return table.append_column(TEXT, digests_of_texts(texts))
 
     def _selected(self, schema: pa.Schema) -> pa.Schema:
         """The columns that are wanted."""
@@ -282,8 +298,8 @@ class _Reader:
             first = paging.start if paging.start is not None else int(paging.style == "page")
             query[paging.param or paging.style] = first
         cursor = self.options.cursor
-        if cursor is not None:
-            since = self.task.since if self.task.since is not None else cursor.start
+        if cursor is not None and self.span is not None:
+            since = self.span.since if self.span.since is not None else cursor.start
             if since is not None:
                 query[cursor.param] = since
         return query

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ropewalk.contracts.plugins import STAGE_KIND, all_plugins
+from ropewalk.contracts.plugins import STAGE_KIND, Plugin, all_plugins
+from ropewalk.contracts.template import code_fields, sql_fields
 from ropewalk.workflow.model import Header
 
+DEFINED = "#/$defs/"
+TYPED = ("integer", "number", "boolean")
+LATER = {"type": "string", "pattern": r"^\{\{.*\}\}$"}  # a value that is known when it runs
+FILE = "beside the workflow, with the text of it"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 
@@ -66,7 +71,7 @@ def _step(stage: str, definitions: Schema) -> Schema:
             "properties": {
                 **common,
                 stage: {"const": found.name, "description": found.description},
-                "with": _defined(f"{kind}.{found.name}", found.info().options, definitions),
+                "with": _defined(found, kind, definitions),
             },
         }
         for found in all_plugins(kind)
@@ -77,7 +82,7 @@ def _step(stage: str, definitions: Schema) -> Schema:
 def _list(kind: str, definitions: Schema) -> Schema:
     items: list[Schema] = []
     for found in all_plugins(kind):
-        full = _defined(f"{kind}.{found.name}", found.info().options, definitions)
+        full = _defined(found, kind, definitions)
         options: list[Schema] = [full]
         if found.options.shorthand:
             options.append({"not": {"type": "object"}})
@@ -97,9 +102,35 @@ def _list(kind: str, definitions: Schema) -> Schema:
     }
 
 
-def _defined(name: str, schema: Schema, definitions: Schema) -> Schema:
-    """A reference to a plugin's options, whose own definitions move beside it."""
-    for inner, value in schema.pop("$defs", {}).items():
-        definitions[inner] = value
-    definitions[name] = schema
-    return {"$ref": f"#/$defs/{name}"}
+def _defined(found: Plugin, kind: str, definitions: Schema) -> Schema:
+    """A reference to a plugin's options, whose own definitions move beside it, under names of its own."""
+    name, schema = f"{kind}.{found.name}", found.info().options
+    inner = schema.pop("$defs", {})
+    for part, value in inner.items():
+        definitions[f"{name}.{part}"] = _moved(value, name)
+    definitions[name] = _with_file(found, _moved(schema, name))
+    return {"$ref": f"{DEFINED}{name}"}
+
+
+def _moved(schema: Any, name: str) -> Any:
+    """A schema whose references are to the definitions of that name, and whose values may be ``{{ … }}``."""
+    if isinstance(schema, list):
+        return [_moved(one, name) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: _moved(value, name) for key, value in schema.items()}
+    if isinstance(schema.get("$ref"), str):
+        moved["$ref"] = f"{DEFINED}{name}.{schema['$ref'].removeprefix(DEFINED)}"
+    return {"anyOf": [moved, LATER]} if schema.get("type") in TYPED else moved
+
+
+def _with_file(found: Plugin, schema: Schema) -> Schema:
+    """The options of a plugin whose code may stand in a file beside the workflow: ``sql: {file: sql/a.sql}``."""
+    text = found.options.shorthand
+    if text not in sql_fields(found.options) | code_fields(found.options):
+        return schema
+    properties = {**schema["properties"], "file": {"type": "string", "description": FILE}}
+    required = [name for name in schema.get("required", ()) if name != text]
+    one_of_both = {"anyOf": [{"required": [text]}, {"required": ["file"]}]}
+    told = {"required": required, **one_of_both} if text in schema.get("required", ()) else {}
+    return {**schema, "properties": properties, **told}

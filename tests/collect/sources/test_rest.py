@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -563,3 +563,102 @@ class TestCursorsSpan:
         api.answer = lambda *_: (200, {}, [{"m": 1}])
         with pytest.raises(DataError, match="no field 'n', which the cursor names"):
             self.read(bench)
+
+
+class TestCursorsOverlap:
+    """Records that come late, within the overlap, are taken; and each record once."""
+
+    CURSOR: ClassVar[dict[str, Any]] = {"field": "at", "param": "since", "overlap": "2h"}
+
+    @pytest.fixture
+    def happen(self, api: Api) -> Callable[..., None]:
+        """Has the server know of one more: a number, at an hour of a day."""
+        records: list[dict[str, Any]] = []
+
+        def answer(_: str, query: dict[str, str], __: Any) -> tuple[int, dict[str, str], Any]:
+            since = query.get("since", "")
+            return 200, {}, [one for one in records if one["at"] >= since]  # as texts
+
+        def one(number: int, hour: float, **more: Any) -> None:
+            at = f"2013-01-01T{int(hour):02}:{int(hour % 1 * 60):02}:00Z"
+            records[:] = [two for two in records if two["n"] != number]
+            records.append({"n": number, "at": at, **more})
+
+        api.answer = answer
+        return one
+
+    def read(
+        self, bench: TaskBench, before: Report | None, told: Any = None, **options: Any
+    ) -> tuple[Report, list[int]]:
+        """Read on from an earlier task: the report, and the numbers of the records that it took."""
+        do = ("rest", {"connection": "shop", "cursor": {**self.CURSOR, **options}})
+        on = {} if before is None else {"since": before.watermark, "previous": before.key}
+        report = bench.perform(bench.request("collect", [do]), **on, **(told or {}))
+        return report, sorted(bench.table(report)["n"].to_pylist())
+
+    def test_a_late_record_is_taken_once(
+        self, bench: TaskBench, api: Api, happen: Callable[..., None]
+    ) -> None:
+        for number in range(5):
+            happen(number, number)
+        first, numbers = self.read(bench, None)
+        assert numbers == [0, 1, 2, 3, 4]
+        happen(10, 3.5)  # late, within two hours of the last
+        happen(11, 1.5)  # too late
+        happen(12, 4.0)  # at the very moment of the last
+        happen(13, 5.0)
+        second, numbers = self.read(bench, first)
+        assert numbers == [10, 12, 13]
+        assert second.rows.dropped == {"taken before": 3}  # at 2:00, 3:00 and 4:00
+        happen(14, 3.5)
+        third, numbers = self.read(bench, second)
+        assert (numbers, third.watermark) == ([14], "2013-01-01T05:00:00Z")
+        fourth, numbers = self.read(bench, third)
+        assert (numbers, fourth.watermark) == ([], "2013-01-01T05:00:00Z")
+        assert self.read(bench, fourth)[1] == []
+        asked = [query.get("since") for _, query in api.asked]
+        assert asked[:2] == [None, "2013-01-01T02:00:00Z"]  # written as the server does
+
+    def test_a_record_that_has_changed_is_taken_and_a_field_that_others_have_changes_none(
+        self, bench: TaskBench, happen: Callable[..., None]
+    ) -> None:
+        for number in range(3):
+            happen(number, 1 + number / 2, size=number)
+        first, _ = self.read(bench, None)
+        happen(1, 1.5, size=100)  # changed
+        happen(7, 2.0, size=1.5, note="new")  # its fields give the others' columns another type
+        second, numbers = self.read(bench, first)
+        assert numbers == [1, 7]
+        assert self.read(bench, second)[1] == []
+
+    def test_a_run_that_is_cleared_reads_up_to_where_the_next_went_on(
+        self, bench: TaskBench, happen: Callable[..., None]
+    ) -> None:
+        for number in range(3):
+            happen(number, number)
+        first, _ = self.read(bench, None)
+        happen(3, 3)
+        second, _ = self.read(bench, first)
+        happen(4, 1.5)
+        cleared, numbers = self.read(bench, None, {"until": first.watermark})
+        assert (numbers, cleared.watermark) == ([0, 1, 2, 4], first.watermark)
+        assert self.read(bench, second)[1] == [4]  # taken by both, as the page of crashes says
+
+    @pytest.mark.parametrize("overlap", [2, 1.5])
+    def test_numbers_have_an_overlap_too(self, bench: TaskBench, api: Api, overlap: float) -> None:
+        records = [{"n": 4}, {"n": 6}]
+        api.answer = lambda *_: (200, {}, records)
+        cursor = {"field": "n", "overlap": overlap}
+        first, numbers = self.read(bench, None, **cursor)
+        assert (numbers, first.watermark) == ([4, 6], 6)
+        records += [{"n": 5}, {"n": 3}, {"n": 7}]
+        second, numbers = self.read(bench, first, **cursor)
+        assert (numbers, second.watermark) == ([5, 7], 7)
+        assert api.asked[1][1]["since"] == {2: "4", 1.5: "4.5"}[overlap]
+        assert self.read(bench, second, **cursor)[1] == []
+
+    def test_what_no_overlap_can_be_taken_from_is_told(self, bench: TaskBench, api: Api) -> None:
+        api.answer = lambda *_: (200, {}, [{"n": "A7"}])
+        with pytest.raises(ConfigError, match="the cursor's values are such as 'A7'") as caught:
+            self.read(bench, None, field="n")
+        assert caught.value.code == "overlap"

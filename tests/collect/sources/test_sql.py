@@ -458,6 +458,19 @@ class TestOverlap:
         happen(2, 2)
         assert self.read(bench, None, until=first.watermark)[1] == [1]
 
+    def test_whole_numbers_may_have_an_overlap_of_a_fraction(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        cursor = {"column": "n", "overlap": 1.5}
+        use = ("sql", {"connection": "fleet", "query": "SELECT n FROM event", "cursor": cursor})
+        happen(1, 1)
+        happen(3, 1)
+        first = bench.perform(bench.request("collect", [use]))
+        happen(2, 1)
+        told = {"since": first.watermark, "previous": first.key}
+        again = bench.perform(bench.request("collect", [use]), **told)
+        assert bench.table(again)["n"].to_pylist() == [2]
+
     def test_what_no_overlap_can_be_taken_from_is_told(self, bench: TaskBench) -> None:
         cursor = {"column": "tail", "overlap": 5}
         request = bench.request(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ropewalk.contracts.columns import Columns
+from ropewalk.contracts.durations import Duration
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Auth(BaseModel):
 class Cursor(BaseModel):
     """An incremental read: records after where the last committed one ended, each once.
 
-    One whose value is the watermark's or less is not taken, whatever the server answers; so what comes late is not
-    (``sql`` has an ``overlap`` for it). A run that is cleared ends where the next one went on.
+    One whose value is the watermark's or less is not taken, whatever the server answers, unless it lies in the
+    ``overlap`` and no run has taken it. A run that is cleared ends where the next one went on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,11 @@ class Cursor(BaseModel):
     )
     start: str | int | float | None = Field(
         None, description="from where on the first time, as the server compares it"
+    )
+    overlap: float | Duration | None = Field(
+        None,
+        description="how far back records may come late: 2h, or a number; each is taken once, known by its text",
+        union_mode="left_to_right",
     )
 
 

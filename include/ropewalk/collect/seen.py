@@ -1,0 +1,139 @@
+"""What an incremental source took in the last stretch before its watermark, so that what comes late is taken once.
+
+Each row or record is known by a digest of its content. The digests of the last ``overlap`` before the watermark are an
+output of the task, ``seen``; the next task reads that stretch again, and drops what it finds there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ropewalk.contracts.errors import ConfigError, NotFoundError
+from ropewalk.kernel.fingerprint import row_hashes
+
+if TYPE_CHECKING:
+    from ropewalk.contracts.models import Scalar
+    from ropewalk.kernel.task import Task
+
+SEEN = "seen"
+DIGEST = pa.binary(16)
+MANY = 1_000_000  # digests after which those that are too old are left out
+Length = float | dt.timedelta
+
+
+class Seen:
+    """The digests that the task before has left, and those that this one leaves."""
+
+    def __init__(self, task: Task, overlap: Length) -> None:
+        self._task, self._overlap = task, overlap
+        self._before = self._taken_before()
+        self._read: list[tuple[pa.Array, pa.Array]] = []
+        self._count = 0
+
+    def bound(self, since: Scalar) -> Scalar:
+        """From where on is read: a stretch before the watermark, where it is known what was taken there."""
+        return since if self._before is None else less(since, self._overlap)
+
+    def known(self, digests: pa.Array) -> pa.Array:
+        """Which of them were taken before."""
+        if self._before is None:
+            return pa.repeat(pa.scalar(False), len(digests))
+        return pc.is_in(digests, value_set=self._before)
+
+    def remember(self, values: pa.Array, digests: pa.Array, highest: Any) -> None:
+        """Keep what was read, known before or not, with the cursor's values; the highest so far is one of them."""
+        self._read.append((values, digests))
+        self._count += len(digests)
+        if self._count > MANY:
+            self._prune(highest)
+
+    def write(self, highest: Any) -> None:
+        """Leave the digests for the next task; those of before stay where nothing was read."""
+        self._prune(highest)
+        kept = [digests for _, digests in self._read]
+        if highest is None and self._before is not None:
+            kept.append(self._before)
+        table = pa.table({"digest": pa.chunked_array(kept, DIGEST)})
+        self._task.output(table.schema, SEEN).write(table)
+
+    def _prune(self, highest: Any) -> None:
+        """Leave out what lies further back than the next task will look."""
+        if highest is None:
+            return
+        kept = []
+        for values, digests in self._read:
+            bound = pa.scalar(less(highest, self._overlap))
+            if pa.types.is_temporal(values.type):
+                bound = bound.cast(values.type)
+            recent = pc.fill_null(pc.greater(values, bound), False)
+            kept.append((values.filter(recent), digests.filter(recent)))
+        self._read = kept
+        self._count = sum(len(digests) for _, digests in kept)
+
+    def _taken_before(self) -> pa.Array | None:
+        """The digests that the task before has left; None where it left none, and nothing is read again."""
+        if self._task.previous is None:
+            return None
+        manifest = self._task.store.manifest(self._task.previous)
+        if manifest is None or SEEN not in manifest.report.outputs:
+            return None
+        try:
+            table = self._task.dataset(manifest.report.outputs[SEEN]).table()
+        except NotFoundError:
+            return None
+        return table["digest"].combine_chunks()
+
+
+def less(value: Any, overlap: Length) -> Any:
+    """A cursor's value so much before another, in its own form; ConfigError where there is no such difference."""
+    if value is None:
+        return value
+    try:
+        if isinstance(value, str):
+            found = (as_moment(value) - overlap).isoformat()
+            return f"{found.removesuffix('+00:00')}Z" if value.endswith("Z") else found
+        if isinstance(value, Decimal) and isinstance(overlap, float):
+            return value - Decimal(str(overlap))
+        found = value - overlap
+        return int(found) if isinstance(value, int) and found.is_integer() else found
+    except TypeError:
+        raise ConfigError(
+            f"the cursor's values are such as {value!r}, from which {overlap} cannot be taken",
+            code="overlap",
+            hint="overlap: 2h goes with times, overlap: 100 with numbers",
+        ) from None
+
+
+def as_moment(text: str) -> Any:
+    """A watermark that was kept as an ISO text as the day or instant that it is; another text as it is."""
+    try:
+        return (
+            dt.date.fromisoformat(text)
+            if len(text) == len("2013-01-01")
+            else dt.datetime.fromisoformat(text)
+        )
+    except ValueError:
+        return text
+
+
+def digests_of_rows(batch: pa.RecordBatch) -> pa.Array:
+    """128 bits a row: two digests that mix the columns in different orders."""
+    return _both(batch, batch.select(batch.schema.names[::-1]))
+
+
+def digests_of_texts(texts: pa.Array) -> pa.Array:
+    """128 bits a text: of it, and of it from its end."""
+    return _both(*(pa.record_batch([one], ["text"]) for one in (texts, pc.utf8_reverse(texts))))
+
+
+def _both(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.Array:
+    with np.errstate(over="ignore"):
+        both = np.stack([row_hashes(one), row_hashes(other)], axis=1)
+    data = pa.py_buffer(np.ascontiguousarray(both).tobytes())
+    return pa.Array.from_buffers(DIGEST, len(both), [None, data])
