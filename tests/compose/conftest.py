@@ -125,11 +125,16 @@ class Project:
         return found
 
     @property
-    def session(self) -> httpx.Client:
-        """A client of Airflow's REST API."""
+    def airflow(self) -> Client:
+        """Airflow, as its user reaches it."""
         file = self.folder / "containers/secrets/airflow-api-server/passwords.json"
         password = json.loads(file.read_text(encoding="utf-8"))["admin"]
-        return Client(f"http://127.0.0.1:{self.airflow_port}", password).session()
+        return Client(f"http://127.0.0.1:{self.airflow_port}", password)
+
+    @property
+    def session(self) -> httpx.Client:
+        """A client of Airflow's REST API."""
+        return self.airflow.session()
 
     def trigger(self, dag: str, day: str | None = None) -> str:
         """Run a DAG by hand, of a partitioned one a day: the run's id."""

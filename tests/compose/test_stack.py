@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from ropewalk.kernel.hide import _forms
+from ropewalk.local.airflow import USER
 
+from tests.browsers import logged_in, needs_chromium, see_report
 from tests.compose.conftest import FIGURES, Project, run, until
 
 STAGES = ("collect", "process", "analyze", "store", "present")
@@ -103,6 +105,15 @@ def test_a_day_runs_and_its_report_is_shown(stack: Project) -> None:
         )
     assert inside.is_success, inside.text
     assert "New York departures" in inside.text
+
+
+@needs_chromium
+def test_a_browser_sees_the_report_of_the_day_in_airflow(stack: Project) -> None:
+    run_id = next(iter(stack.runs("flights_daily")))
+    airflow = stack.airflow
+    with logged_in(airflow.url, USER, airflow.password) as page:
+        page.goto(f"/dags/flights_daily/runs/{run_id}")
+        see_report(page)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browsers import logged_in, needs_chromium, see_report
 from tests.e2e.conftest import LIMIT, Stack, until
 
-PATIENCE = 120_000  # milliseconds
 ENDED = re.compile("Success|Failed")
-CHROMIUM = shutil.which("chromium")
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no chromium: apt-get install chromium"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def page(stack: Stack) -> Iterator[Page]:
     """A browser's page, logged in to Airflow."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(
-            viewport={"width": 1400, "height": 1000}, base_url=stack.endpoints["airflow"]["url"]
-        )
-        page.set_default_timeout(PATIENCE)
-        page.goto("/")
-        page.locator("input[name=username]").fill(stack.endpoints["airflow"]["username"])
-        page.locator("input[name=password]").fill(stack.endpoints["airflow"]["password"])
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/")
+    found = stack.endpoints["airflow"]
+    with logged_in(found["url"], found["username"], found["password"]) as page:
         yield page
-        browser.close()
 
 
 def test_trigger_with_the_form_and_see_the_report(stack: Stack, page: Page) -> None:
@@ -54,10 +40,7 @@ def test_trigger_with_the_form_and_see_the_report(stack: Stack, page: Page) -> N
     state = page.get_by_role("row").filter(has=page.get_by_text("State", exact=True))
     expect(state).to_contain_text(ENDED, timeout=1000 * LIMIT)  # the page follows the run by itself
     expect(state).to_contain_text("Success")
-    page.get_by_title("Report", exact=True).click()
-    report = page.frame_locator("iframe")
-    expect(report.get_by_text("New York departures").first).to_be_visible(timeout=PATIENCE)
-    expect(report.locator("svg.marks, canvas.marks").first).to_be_visible(timeout=PATIENCE)
+    see_report(page)
 
 
 def test_without_a_login_the_report_is_closed(page: Page) -> None:
