@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from ropewalk_airflow.retry import StageRetryPolicy
 from ropewalk_airflow.trigger import StageTrigger
 
 BATCH_WAIT = 60.0  # seconds that a worker waits for a batch, of which there are few at once
+MOST_BATCHED = 10_000  # partitions of one run
 POLL = 2.0  # seconds between two looks at the log while the worker waits
 LEVELS = {"warning": "warning", "error": "error", "debug": "debug"}
 
@@ -215,9 +217,8 @@ class StageOperator(BaseOperator):
             say = self.log.info if check.status == "passed" else self.log.warning
             say("Check %s: %s %s", check.check, check.status, check.detail)
         for target in report.published:
-            self.log.info(
-                "Published %s rows to %s (%s)", f"{target.rows:,}", target.target, target.mode
-            )
+            count = f"{target.rows:,} {'row' if target.rows == 1 else 'rows'}"
+            self.log.info("Published %s to %s (%s)", count, target.target, target.mode)
 
     def _tell_assets(self, report: Report, context: Any) -> None:
         """Leave with the assets of a workflow's file what has been published, for those that run after it."""
@@ -323,7 +324,13 @@ def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
     first, last = (date.fromisoformat(str(conf[name])[:10]) for name in ("date", "to"))
     if last < first:
         raise ConfigError(f"the last day {last} is before the first, {first}", code="bad_param")
-    found = list(partitions(workflow, first, last))
+    found = list(islice(partitions(workflow, first, last), MOST_BATCHED + 1))
+    if len(found) > MOST_BATCHED:
+        raise ConfigError(
+            f"from {first} to {last} there are more than {MOST_BATCHED:,} partitions",
+            code="bad_param",
+            hint=f"an earlier last day, or ropewalk backfill {workflow.name}, which makes several runs of it",
+        )
     return found if len(found) > 1 else []
 
 

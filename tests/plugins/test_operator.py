@@ -95,6 +95,7 @@ def test_a_last_day_makes_a_batch_and_the_form_counts_as_it_stands() -> None:
     [
         ({"to": "2013-01-03"}, "needs the first one too"),
         ({"date": "2013-01-04", "to": "2013-01-03"}, "is before the first"),
+        ({"date": "2013-01-01", "to": "9999-12-31"}, "more than 10,000 partitions"),
     ],
 )
 def test_a_range_that_is_none_is_refused(conf: dict[str, Any], told: str) -> None:

@@ -9,6 +9,7 @@ from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import Partition, Scalar
 from ropewalk.workflow.model import Grain, Workflow
 
+LAST = date.max - timedelta(days=2)  # after which there is no midnight in every zone
 NAMES = {Grain.DAY: "%Y-%m-%d", Grain.WEEK: "%G-W%V", Grain.MONTH: "%Y-%m"}
 
 
@@ -35,7 +36,7 @@ def partitions(workflow: Workflow, first: date, last: date) -> Iterator[Partitio
         raise ConfigError(
             f"{workflow.name} has no partitions", code="no_partition", hint="partition: day"
         )
-    moment, end = midnight(workflow, first), midnight(workflow, last + timedelta(days=1))
+    moment, end = midnight(workflow, first), midnight(workflow, min(last, LAST) + timedelta(days=1))
     while moment < end:
         found = partition_of(workflow, moment)
         if found is None:
