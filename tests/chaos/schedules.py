@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 from ropewalk.contracts.accounts import accounts
+from ropewalk.contracts.errors import RopewalkError
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 
@@ -83,7 +84,7 @@ def run(world: World, seed: int) -> Tally:
         tally.wrong = [
             f"seed {seed}: {wrong}" for wrong in Schedule(world, dice, f"s{seed}", tally).run()
         ]
-    except (AssertionError, psycopg.Error, OSError) as error:
+    except (AssertionError, RopewalkError, psycopg.Error, OSError) as error:
         tally.wrong = [f"seed {seed}: {type(error).__name__}: {error}"]
     finally:
         world.heal()

@@ -37,6 +37,7 @@ from ropewalk.testing.services import StageService
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds after the last fault
+TRIES = 5  # at starting a Postgres that was stopped at once: its memory and its port may be held for a moment
 LEASE = 2.0
 KEY = new_signing_key()
 SETTINGS = {
@@ -61,7 +62,18 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it, and return when it answers; again, where what the one before held is not free yet."""
+        for left in reversed(range(TRIES)):
+            try:
+                self._start()
+            except RetryableError:
+                if not left:
+                    raise
+                time.sleep(1)
+            else:
+                return
+
+    def _start(self) -> None:
         extra = [
             part
             for name, value in {**FAST, **SETTINGS}.items()
