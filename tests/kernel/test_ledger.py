@@ -48,3 +48,20 @@ def test_no_statement_of_a_task_looks_at_all_that_have_ended(
     query = f"EXPLAIN (FORMAT JSON) {getattr(ledger, name)}"
     (plan,) = session.execute(query, VALUES).fetchone() or ()
     assert '"Seq Scan"' not in json.dumps(plan), json.dumps(plan, indent=1)
+
+
+LOST = """
+INSERT INTO task (key, workflow, step, run_id, requested, request, asker, state, attempt, owner, lease_until, queued_at)
+SELECT n || repeat('f', 63), 'w', 's', 'lost', 1, '{}', '', 'running', 1, 'dead', now() - interval '1s', now()
+FROM generate_series(1, 2) AS n
+"""
+
+
+def test_who_takes_a_lost_task_over_is_told_of_the_next(session: psycopg.Connection) -> None:
+    """Else it would look for it only when it looks again, a third of a lease later."""
+    session.execute(LOST)
+    try:
+        told = [session.execute(ledger.CLAIM, VALUES).fetchone() for _ in range(3)]
+    finally:
+        session.execute("DELETE FROM task WHERE run_id = 'lost'")
+    assert [one and one[-1] for one in told] == [True, False, None]

@@ -92,7 +92,8 @@ UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, pro
     lost = lost + (span.state = 'running')::int,
     since = span.since, previous = span.previous, until = span.until
 FROM span WHERE task.key = span.key
-RETURNING task.*, EXISTS (SELECT FROM task AS other WHERE other.state = 'queued' AND other.key <> span.key) AS more
+RETURNING task.*, EXISTS (SELECT FROM task AS other WHERE other.key <> span.key AND (other.state = 'queued'
+    OR (other.state = 'running' AND other.lease_until < clock_timestamp()))) AS more
 """
 RENEW = """
 UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
