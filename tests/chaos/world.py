@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,7 @@ class Server:
         self.home.chmod(0o711)  # the account that runs it must come in
         self.cluster: Cluster = cluster(self.home, free_port())
         initialise(self.cluster, fast=True)
+        self._log = self.cluster.folder.parent / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -66,9 +68,10 @@ class Server:
         for left in reversed(range(TRIES)):
             try:
                 self._start()
-            except RetryableError:
+            except RetryableError as error:
                 if not left:
                     raise
+                sys.stderr.write(f"{error}; its log ends: {self._log.read_text()[-1000:]}\n")
                 time.sleep(1)
             else:
                 return
@@ -79,7 +82,7 @@ class Server:
             for name, value in {**FAST, **SETTINGS}.items()
             for part in ("-c", f"{name}={value}")
         ]
-        with (self.cluster.folder.parent / "postgres.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # type: ignore[call-overload]
                 [*self.cluster.argv, *extra],
                 stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -22,12 +22,11 @@ from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import RunInfo
 from ropewalk.kernel.perform import perform
 from ropewalk.kernel.stage import load as stage
-from ropewalk.testing.transforms import ProcessBench, in_order
+from ropewalk.testing.transforms import ProcessBench, run_plan
 from ropewalk.workflow import load, loads, partition_on, task_request
 
 if TYPE_CHECKING:
     from ropewalk.contracts.models import Scalar
-    from ropewalk.contracts.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / "dags" / "workflows"
@@ -101,21 +100,6 @@ def once(table: pa.Table) -> pa.Table:
         return connection.sql(made).to_arrow_table()
 
 
-def run(plan: Plan, inputs: Mapping[str, pa.Table]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows of a plan's query in a DuckDB that knows nothing but the inputs, and the types of its columns."""
-    (query,) = plan.queries
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, table in inputs.items():
-            connection.register(name, table)
-        made = connection.sql(query.sql, params=query.parameters)
-        types = {
-            name: str(kind).replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
-            for name, kind in zip(made.columns, made.types, strict=True)
-        }
-        return in_order(made.to_arrow_table().to_pylist()), types
-
-
 @pytest.mark.parametrize("name", ["flights_daily", "flights_year"])
 def test_the_sql_of_the_demo_gives_what_the_stage_gives(name: str, tmp_path: Path) -> None:
     """Over small tables of those columns, step by step, each with what the stage has made of the one before."""
@@ -143,7 +127,7 @@ def test_the_sql_of_the_demo_gives_what_the_stage_gives(name: str, tmp_path: Pat
         report = perform(
             stage("ropewalk.process.stage"), request, store=bench.store, settings=bench.settings
         )
-        rows, types = run(one.plan, inputs)
+        rows, types = run_plan(one.plan, inputs)
         assert rows
         assert rows == bench.rows(report)
         assert {col.name: col.type or types[col.name] for col in one.columns} == types

@@ -384,3 +384,15 @@ def test_braces_in_python_are_its_own() -> None:
 @pytest.mark.parametrize("cron", ["*/5 0-23 1,15 JAN-MAR MON-FRI", "0 0 * * 7", "30 4 L * ?"])
 def test_what_cron_allows(cron: str) -> None:
     assert loads(FILE + f'schedule: "{cron}"\n', Path("w.yaml")).header.schedule == cron
+
+
+@pytest.mark.parametrize("source", ["rest", "sql"])
+@pytest.mark.parametrize("overlap", ["2x", "-1", "true", "[1]"])
+def test_a_length_that_is_none_is_told_as_people_write_it(source: str, overlap: str) -> None:
+    of = {"rest": "field: n, param: since", "sql": "column: n"}[source]
+    text = f"title: t\nsteps:\n  a: {{collect: {source}, with: {{connection: c, cursor: {{{of}, overlap: {overlap}}}}}}}\n"
+    with pytest.raises(WorkflowError) as caught:
+        loads(text, Path("w.yaml"))
+    (problem,) = caught.value.problems
+    assert problem.line == 3
+    assert problem.detail.endswith("'cursor.overlap': a length is written 2h or, of numbers, 100")

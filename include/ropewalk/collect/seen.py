@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ropewalk.contracts.durations import Length
 from ropewalk.contracts.errors import ConfigError, NotFoundError
 from ropewalk.kernel.fingerprint import row_hashes
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SEEN = "seen"
 DIGEST = pa.binary(16)
 MANY = 1_000_000  # digests after which those that are too old are left out
-Length = float | dt.timedelta
 
 
 class Seen:

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ropewalk.collect.convert import UTC, to_type
-from ropewalk.collect.seen import Length, Seen
+from ropewalk.collect.seen import Seen
 from ropewalk.contracts.errors import DataError
 
 if TYPE_CHECKING:
+    from ropewalk.contracts.durations import Length
     from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.collect.seen import Length, Seen, as_moment, digests_of_rows
+from ropewalk.collect.seen import Seen, as_moment, digests_of_rows
 
 if TYPE_CHECKING:
+    from ropewalk.contracts.durations import Length
     from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 

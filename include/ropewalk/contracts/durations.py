@@ -23,3 +23,15 @@ def duration(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]
+
+
+def length(value: Any) -> Any:
+    """How far one value of a cursor lies from another: a length of time, or of numbers a number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if isinstance(value, str) and DURATION.match(value):
+        return duration(value)
+    raise ValueError("a length is written 2h or, of numbers, 100")
+
+
+Length = Annotated[float | timedelta, BeforeValidator(length)]

@@ -210,7 +210,7 @@ class Plugin:
                 field=path,
             )
         return ConfigError(
-            f"{self.kind} {self.name!r}, option {path!r}: {first['msg']}",
+            f"{self.kind} {self.name!r}, option {path!r}: {first['msg'].removeprefix('Value error, ')}",
             code="bad_option",
             field=path,
         )

@@ -164,7 +164,7 @@ class TransformSuite:
         if plan.untold is not None:
             assert known == "nothing"  # it lists all columns, and nobody knows them
             return
-        assert run_plan(plan, inputs) == in_order(self.made)
+        assert run_plan(plan, inputs)[0] == in_order(self.made)
 
     def test_an_unknown_column_is_refused_with_the_nearest_name(self, bench: ProcessBench) -> None:
         """Before anything runs."""
@@ -199,8 +199,10 @@ def _given(table: pa.Table, known: str) -> Given:
     return Given(types={name: kind if known == "types" else None for name, kind in types.items()})
 
 
-def run_plan(plan: Plan, inputs: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
-    """The rows of a plan's one query, in a DuckDB that knows nothing but the inputs."""
+def run_plan(
+    plan: Plan, inputs: Mapping[str, pa.Table]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of a plan's one query, in a DuckDB that knows nothing but the inputs, and its columns' types."""
     import duckdb
 
     (query,) = plan.queries
@@ -209,7 +211,11 @@ def run_plan(plan: Plan, inputs: Mapping[str, pa.Table]) -> list[dict[str, Any]]
         for name, table in inputs.items():
             connection.register(name, table)
         made = connection.sql(query.sql, params=query.parameters)
-        return in_order(made.to_arrow_table().to_pylist())
+        types = {
+            name: str(kind).replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
+            for name, kind in zip(made.columns, made.types, strict=True)
+        }
+        return in_order(made.to_arrow_table().to_pylist()), types
 
 
 def in_order(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ropewalk.contracts.columns import Columns
-from ropewalk.contracts.durations import Duration
+from ropewalk.contracts.durations import Length
 from ropewalk.contracts.plugins import PluginOptions
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ class Cursor(BaseModel):
     start: str | int | float | None = Field(
         None, description="from where on the first time, as the server compares it"
     )
-    overlap: float | Duration | None = Field(
+    overlap: Length | None = Field(
         None,
         description="how far back records may come late: 2h, or a number; each is taken once, known by its text",
-        union_mode="left_to_right",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ropewalk.contracts.columns import Columns, fold, unknown_column
-from ropewalk.contracts.durations import Duration
+from ropewalk.contracts.durations import Length
 from ropewalk.contracts.plugins import PluginOptions
 from ropewalk.contracts.template import REFERENCE, SqlText
 
@@ -25,10 +25,9 @@ class Cursor(BaseModel):
 
     column: str = Field(description="a column of the query that only rises")
     start: str | int | float | None = Field(None, description="from where on the first time")
-    overlap: float | Duration | None = Field(
+    overlap: Length | None = Field(
         None,
         description="how far back rows may come late: 2h, or a number; each is taken once",
-        union_mode="left_to_right",
     )
 
 
