@@ -93,6 +93,8 @@ class StageOperator(BaseOperator):
         self.defer_after = defer_after
         if workflow is not None and not workflow.draws:
             self.operator_extra_links = ()  # there is no page to lead to
+        elif self.stage == "present":
+            self.operator_extra_links = (ReportLink(),)  # the page is all that it makes
         self.report: Report | None = None
         self._key: str | None = None
         self._asker = ""

@@ -33,6 +33,12 @@ def test_a_task_leads_to_the_report_of_its_run_and_to_its_own_part_of_it(
     assert f'id="{place}"' in dataset.text
 
 
+def test_what_makes_the_page_leads_to_it_and_to_no_part_of_it(stack: Stack) -> None:
+    run_id = min(stack.runs(DAG), key=lambda run: str(run["start_date"]))["dag_run_id"]
+    assert stack.finish(DAG, run_id) == "success"
+    assert set(stack.links(DAG, run_id, "report")) == {"Report"}
+
+
 def test_a_task_of_a_workflow_that_draws_no_page_has_no_link(stack: Stack) -> None:
     run_id = stack.trigger("e2e_first", date="2013-03-01")
     assert stack.finish("e2e_first", run_id) == "success"
