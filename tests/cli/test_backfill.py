@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from ropewalk.cli.backfill import batches, length, workflow_named
-from ropewalk.cli.dry_run import Foreseen, foresee, say_foreseen
+from ropewalk.cli.dry_run import Foreseen, foresee, say_foreseen, store_of_installation
 from ropewalk.cli.run import run_workflow
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.kernel.manifests import ManifestStore
@@ -111,6 +111,24 @@ def test_what_a_run_or_a_batch_has_done_is_foreseen_as_reused(tmp_path: Path) ->
     groups = batches(one, date(2013, 1, 4), date(2013, 1, 5), 31)
     assert foresee(one, groups, one.params({}), store).to_run == []
     assert foresee(one, groups, one.params({"least": 2}), store).reused == []
+
+
+def test_a_machine_on_which_no_stage_has_run_reads_the_store_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROPEWALK_HOME", str(tmp_path / "no" / "home"))
+    monkeypatch.setenv("ROPEWALK_STORE_URL", (tmp_path / "store").as_uri())
+    store = store_of_installation()
+    assert store is not None
+    assert store.manifest("0" * 64) is None
+
+
+def test_a_machine_without_a_store_foresees_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROPEWALK_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ROPEWALK_STORE_URL", raising=False)
+    assert store_of_installation() is None
 
 
 def test_what_is_foreseen_is_told_batch_by_batch(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,7 @@ def store_of_installation() -> ManifestStore | None:
     if given is None and not folder.is_dir():
         return None
     scratch = home().absolute() / "scratch" / "cli"
+    scratch.mkdir(parents=True, exist_ok=True)  # no service may have run here
     return ManifestStore.open(Settings(store_url=given or folder.as_uri(), scratch_dir=scratch))
 
 
