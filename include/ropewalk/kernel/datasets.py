@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS, BATCH_BYTES = 65_536, 16 * 1024 * 1024
-HASHED = 8 * 1024 * 1024  # bytes that are hashed at once, which takes some twelve times as many
+HASHED = 4 * 1024 * 1024  # bytes that are hashed at once, which takes some twelve times as many
 HASHERS, AHEAD = 2, 3  # threads that hash, and batches that may wait for them
 ADDERS = 8  # artifacts that are on their way at once: each waits for a disk, or for a bucket
 PART_BYTES = 256 * 1024 * 1024
