@@ -20,12 +20,16 @@ from ropewalk_airflow.timetable import WorkflowTimetable
 
 ACTIVE_RUNS = 8
 MAX_DELAY = timedelta(minutes=10)
+INVALID = "invalid"  # the tag and the one task of what is no workflow
 
 
-def dag_of_file(path: Path) -> DAG:
-    """The DAG of a workflow file; a bad file's is tagged ``invalid`` and says what is wrong."""
+def dag_of_file(path: Path, task: str | None = None) -> DAG:
+    """The DAG of a workflow file; a bad file's is tagged ``invalid`` and says what is wrong.
+
+    Where one ``task`` of it is to run, the columns of its steps have been told when Airflow took the file in.
+    """
     try:
-        dag = workflow_dag(load(path))
+        dag = workflow_dag(load(path, foretold=task in {None, INVALID}))
         dag.timetable.validate()
     except WorkflowError as error:
         return invalid_dag(path, error)
@@ -89,9 +93,9 @@ def invalid_dag(path: Path, error: WorkflowError) -> DAG:
         description=f"{path.name} is not a workflow",
         doc_md=f"### {html.escape(path.name)} cannot be run\n\n{lines}\n",
         schedule=None,
-        tags={"ropewalk", "invalid"},
+        tags={"ropewalk", INVALID},
     )
-    Refused(task_id="invalid", message=str(error), dag=dag)
+    Refused(task_id=INVALID, message=str(error), dag=dag)
     return dag
 
 

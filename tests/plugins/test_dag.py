@@ -15,6 +15,11 @@ from tests.plugins.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / "dags" / "workflows").glob("*.yaml"))
 
+UNKNOWN_COLUMN = """steps:
+  rows: {collect: files, with: {path: "data://rows.csv", select: [price]}}
+  sums: {process: [{sql: SELECT sum(prize) AS n FROM rows}]}
+"""
+
 
 def write(folder: Path, text: str, name: str = "mine") -> Path:
     """A workflow file."""
@@ -75,6 +80,22 @@ def test_a_bad_file_is_a_dag_that_says_what_is_wrong(tmp_path: Path) -> None:
     assert isinstance(task, Refused)
     with pytest.raises(ConfigError, match=r"mine\.yaml:4:14: .*filse"):
         task.execute({})
+
+
+def test_the_process_of_a_task_finds_it_in_a_file_that_names_no_column(tmp_path: Path) -> None:
+    bad = write(tmp_path, UNKNOWN_COLUMN)
+    assert dag_of_file(bad).task_ids == ["invalid"]
+    told = dag_of_file(bad, "invalid").get_task("invalid")
+    assert isinstance(told, Refused)
+    with pytest.raises(ConfigError, match=r"mine\.yaml:3:.*did you mean 'price'"):
+        told.execute({})
+    assert "sums" in dag_of_file(bad, "sums").task_ids  # the stage says what is wrong
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_process_of_a_task_has_the_dag_that_airflow_has(path: Path) -> None:
+    alone = DagSerialization.to_dict(dag_of_file(path, "departures"))
+    assert alone == DagSerialization.to_dict(dag_of_file(path))
 
 
 def test_a_bad_file_may_say_anything(tmp_path: Path) -> None:
