@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,13 @@ def warm() -> None:
         for found in all_plugins(kind):
             found.info()
     workflow_dag(loads(SMALL, Path("small.yaml")))  # reading SQL and naming tables load more
+    os.register_at_fork(before=partial(_freeze, os.getpid()))
+
+
+def _freeze(scheduler: int) -> None:
+    """What the scheduler has loaded is looked through for garbage no more: each look copies what a child shares."""
+    if os.getpid() == scheduler:
+        gc.freeze()
 
 
 if "scheduler" in sys.argv:

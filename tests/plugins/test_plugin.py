@@ -64,3 +64,29 @@ def test_a_task_of_the_scheduler_loads_no_more_code_to_read_its_workflow() -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
+
+
+FORKED = """
+import gc, os, sys
+sys.path[:0] = sys.argv[2:4]
+import ropewalk_airflow.plugin
+assert gc.get_freeze_count() == 0
+if os.fork():
+    os.wait()
+    frozen = gc.get_freeze_count()
+    assert frozen > 100_000, frozen
+else:  # a worker, which forks tasks for as long as it lives
+    gc.unfreeze()
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    print(gc.get_freeze_count())
+"""
+
+
+def test_the_scheduler_and_what_it_forks_share_what_was_loaded() -> None:
+    folders = [str(ROOT / name) for name in ("plugins", "include")]
+    command = [sys.executable, "-c", FORKED, "scheduler", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0"
