@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow import settings
 from airflow.plugins_manager import AirflowPlugin
 
 from ropewalk_airflow.links import DatasetLink, ReportLink
 from ropewalk_airflow.timetable import WorkflowTimetable
 
+SECONDS = 2.0  # that the scheduler reads workflows when it starts
 SMALL = """
 steps:
   rows: {collect: files, with: {path: "data://rows.csv", columns: {n: integer}}}
@@ -66,7 +69,18 @@ def warm() -> None:
         for found in all_plugins(kind):
             found.info()
     workflow_dag(loads(SMALL, Path("small.yaml")))  # reading SQL and naming tables load more
+    _read_workflows(Path(settings.DAGS_FOLDER) / "workflows")
     os.register_at_fork(before=partial(_freeze, os.getpid()))
+
+
+def _read_workflows(folder: Path) -> None:
+    """Read the workflows, or some of many: a task knows SQL that has been read before, by its text."""
+    from ropewalk_airflow.dag import dag_of_file
+
+    deadline = time.monotonic() + SECONDS
+    for path in sorted(folder.glob("*.y*ml")):
+        if time.monotonic() < deadline:
+            dag_of_file(path)
 
 
 def _freeze(scheduler: int) -> None:

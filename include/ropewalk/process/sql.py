@@ -69,6 +69,7 @@ def tables(text: str) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(table.name for table in found) if name != "this")
 
 
+@lru_cache(maxsize=1000)
 def canonical(text: str) -> str:
     """A query without what does not change its meaning: white space, comments, the case of keywords."""
     try:
