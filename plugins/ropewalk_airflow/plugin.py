@@ -57,7 +57,8 @@ class RopewalkPlugin(AirflowPlugin):
 def warm() -> None:
     """Load what every task needs: the scheduler's workers fork from it, and a task from a worker.
 
-    It saves each task 0.3 s of computing, and costs the scheduler some megabytes that all of them share.
+    It saves each task 0.3 s of computing, and costs the scheduler some megabytes that all of them share. The DAG
+    processor forks a process each time that it looks at the files.
     """
     import jwt  # noqa: F401
     from ropewalk.contracts.plugins import KINDS, all_plugins
@@ -83,11 +84,11 @@ def _read_workflows(folder: Path) -> None:
             dag_of_file(path)
 
 
-def _freeze(scheduler: int) -> None:
-    """What the scheduler has loaded is looked through for garbage no more: each look copies what a child shares."""
-    if os.getpid() == scheduler:
+def _freeze(parent: int) -> None:
+    """What has been loaded is looked through for garbage no more: each look copies what a child shares."""
+    if os.getpid() == parent:
         gc.freeze()
 
 
-if "scheduler" in sys.argv:
+if {"scheduler", "dag-processor"} & set(sys.argv):
     warm()
