@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class StageService:
     patience: float = PATIENCE  # seconds that it may take to start, and a task to end
     process: subprocess.Popen[bytes] | None = None
 
-    @property
+    @cached_property
     def token(self) -> str:
         """A token that allows everything at this stage."""
         return mint(self.key, self.audience or self.stage.rpartition(".")[2], *ALL, life=OWNER)
@@ -96,16 +97,14 @@ class StageService:
     def wait_ready(self) -> None:
         """Return when it is ready; RetryableError with its log where it has ended."""
         deadline = time.monotonic() + self.patience
-        while time.monotonic() < deadline:
-            if self.process is None or self.process.poll() is not None:
-                break
-            try:
-                with httpx.Client(trust_env=False, verify=False, timeout=10) as client:  # noqa: S501 - as above
+        with httpx.Client(trust_env=False, verify=False, timeout=10) as client:  # noqa: S501 - as above
+            while time.monotonic() < deadline:
+                if self.process is None or self.process.poll() is not None:
+                    break
+                with suppress(httpx.TransportError):
                     if client.get(f"{self.url}/readyz").is_success:
                         return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.02)
+                time.sleep(0.05)
         raise RetryableError(f"{self.stage} did not start:\n{self.log()[-4000:]}")
 
     def log(self) -> str:
