@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
-import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from ropewalk.contracts.errors import ForbiddenError, RopewalkError, UnauthorizedError
-from ropewalk.kernel.tokens import Grant, Verifier
+from ropewalk.kernel.tokens import Grant, Verifier, refused
 
-log = structlog.get_logger()
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -57,8 +55,3 @@ def log_refused(request: Request, error: RopewalkError) -> None:
     """Say in the service's log that a request was refused."""
     client = request.client.host if request.client else ""
     refused(error, place=f"{request.method} {request.url.path}", client=client)
-
-
-def refused(error: RopewalkError, *, place: str, client: str) -> None:
-    """Say in the service's log what was refused, to whom and why; never the token."""
-    log.warning("call.refused", place=place[:200], client=client, code=error.code)

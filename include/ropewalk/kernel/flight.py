@@ -32,14 +32,13 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.models import DatasetRef, Report
 from ropewalk.contracts.tokens import DATASETS, dataset_scope
-from ropewalk.kernel.auth import refused
 from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.datasets import BATCH_ROWS, Dataset, DatasetStore, Draft
 from ropewalk.kernel.fingerprint import Fingerprint
 from ropewalk.kernel.perform import open_store
 from ropewalk.kernel.settings import ANY_HOST, Settings
 from ropewalk.kernel.tls import Tls
-from ropewalk.kernel.tokens import Grant, Verifier
+from ropewalk.kernel.tokens import Grant, Verifier, refused
 
 ACTIONS = {
     "submit": "submit a task: the body is a TaskRequest, the answer a TaskStatus",

@@ -8,15 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jwt
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from ropewalk.contracts.errors import ConfigError, ForbiddenError, UnauthorizedError
+from ropewalk.contracts.errors import ConfigError, ForbiddenError, RopewalkError, UnauthorizedError
 from ropewalk.contracts.tokens import ALGORITHM, ISSUER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+log = structlog.get_logger()
 LEEWAY = 10  # seconds that two machines' clocks may differ
 PEM = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 WHOLE = {"task": "tasks", "dataset": "datasets"}  # the right to all of a kind
@@ -113,3 +115,8 @@ class Verifier:
                 )
                 raise UnauthorizedError(text, code=code, hint=HINTS.get(code)) from None
         raise UnauthorizedError("the token is signed by another key", code="token_signature")
+
+
+def refused(error: RopewalkError, *, place: str, client: str) -> None:
+    """Say in the service's log what was refused, to whom and why; never the token."""
+    log.warning("call.refused", place=place[:200], client=client, code=error.code)
