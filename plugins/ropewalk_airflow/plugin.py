@@ -71,7 +71,6 @@ def warm() -> None:
             found.info()
     workflow_dag(loads(SMALL, Path("small.yaml")))  # reading SQL and naming tables load more
     _read_workflows(Path(settings.DAGS_FOLDER) / "workflows")
-    os.register_at_fork(before=partial(_freeze, os.getpid()))
 
 
 def _read_workflows(folder: Path) -> None:
@@ -85,10 +84,15 @@ def _read_workflows(folder: Path) -> None:
 
 
 def _freeze(parent: int) -> None:
-    """What has been loaded is looked through for garbage no more: each look copies what a child shares."""
+    """What has been loaded is looked through for garbage no more: each look copies what a child shares.
+
+    Garbage of that moment stays, too: it is for a process that forks a few times in its life.
+    """
     if os.getpid() == parent:
         gc.freeze()
 
 
 if {"scheduler", "dag-processor"} & set(sys.argv):
     warm()
+if "scheduler" in sys.argv:  # the DAG processor forks for as long as it lives, as a worker does
+    os.register_at_fork(before=partial(_freeze, os.getpid()))
