@@ -14,7 +14,7 @@ EXAMPLES = 25
 
 
 @pytest.mark.parametrize(
-    "operation", ["submit", "read", "log", "cancel", "describe", "healthz", "metrics"]
+    "operation", ["submit", "read", "log", "cancel", "list", "describe", "healthz", "metrics"]
 )
 def test_an_operation_keeps_its_description(service: StageService, operation: str) -> None:
     headers = {"authorization": f"Bearer {service.token}"}

@@ -297,6 +297,23 @@ def test_a_task_that_was_never_submitted_is_not_found(service: StageService) -> 
         service.read("0" * 64)
 
 
+def test_a_request_with_a_text_that_postgres_cannot_keep_is_refused(
+    service: StageService, ask: Ask
+) -> None:
+    for request in (ask(run="a\0run"), ask(asker="an\0asker"), ask(mark="\\\0")):
+        with pytest.raises(ContractError, match="has a NUL character in it"):
+            service.submit(request)
+
+
+def test_what_is_looked_for_may_have_a_nul_in_it(service: StageService, ask: Ask) -> None:
+    request = ask()
+    service.do(request)
+    with service.client as client:
+        found = client.get("/v1/tasks", params={"workflow": "\0", "run": "\0"})
+    assert found.json() == {"asked": []}
+    assert service.cancel(task_key(request), "\0").state is State.SUCCEEDED
+
+
 def test_describe_health_and_metrics(service: StageService) -> None:
     with service.client as client:
         assert client.get("/v1/describe").json()["plugins"][0]["name"] == "act"

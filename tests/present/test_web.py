@@ -160,7 +160,7 @@ def test_airflow_asks_with_a_token_for_reports(
 @pytest.mark.parametrize(
     "path",
     ["nothing/", "bench/run-9/", "bench/run-1/nothing.png", "bench/run-1/..%2f..%2fmanifest.json",
-     "bench/run-1/manifest.json", "Bench/", "bench/%2e%2e/x/y"],
+     "bench/run-1/manifest.json", "Bench/", "bench/%2e%2e/x/y", "bench/run%00/"],
 )  # fmt: skip
 def test_what_is_not_there(viewer: httpx.Client, path: str) -> None:
     assert viewer.get(f"/reports/{path}").status_code in {404, 422}

@@ -93,11 +93,6 @@ class Service:
         self._room = Room(ledger, settings.max_queued)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    @property
-    def pool(self) -> Any:
-        """The connections to the stage's own schema."""
-        return self.ledger.pool
-
     def ended(self, key: str) -> None:
         """Wake those who wait for a task."""
         for event in self._waiting.get(key, ()):

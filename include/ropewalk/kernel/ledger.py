@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import BaseModel
 
-from ropewalk.contracts.errors import NotFoundError, Problem
+from ropewalk.contracts.errors import ContractError, NotFoundError, Problem
 from ropewalk.contracts.models import (
     Asked,
     LogLine,
@@ -183,7 +183,12 @@ class Ledger:
         return cls(pool, f"ropewalk_{schema}")
 
     async def submit(self, key: str, request: TaskRequest) -> TaskStatus:
-        """Enter a task, or find it; one that failed or was cancelled is queued for a new attempt."""
+        """Enter a task, or find it; one that failed or was cancelled is queued for a new attempt.
+
+        ContractError where a text of the request has a NUL in it: it would be kept as another, with another key.
+        """
+        if NUL.search(request.model_dump_json()):
+            raise ContractError("a text of the request has a NUL character in it", code="nul")
         values = {
             "key": key,
             "workflow": request.workflow,
@@ -230,7 +235,7 @@ class Ledger:
                 partition=row["partition"],
                 status=status_of(row, run=row["asked_by"]),
             )
-            for row in await self._all(ASKED, values)
+            for row in await self.rows(ASKED, values)
         ]
 
     async def why(self, row: Row) -> list[str]:
@@ -270,7 +275,7 @@ class Ledger:
     async def requeue(self, owner: str) -> int:
         """Queue again what an earlier process at this owner's place left running; how many."""
         place = owner.partition("#")[0]
-        return len(await self._all(REQUEUE, {"owner": owner, "place": place}))
+        return len(await self.rows(REQUEUE, {"owner": owner, "place": place}))
 
     async def renew(self, key: str, attempt: int, lease: float, progress: Progress | None) -> bool:
         """Renew a lease; False where the task is no longer this attempt's."""
@@ -298,7 +303,7 @@ class Ledger:
     ) -> None:
         """Add lines ``(at, level, text)`` to a task's log."""
         at, level, text = zip(*lines, strict=True)
-        await self._all(
+        await self.rows(
             "INSERT INTO log (key, attempt, at, level, text)"
             " SELECT %(key)s, %(attempt)s, * FROM unnest(%(at)s::timestamptz[], %(level)s::text[], %(text)s::text[])"
             " RETURNING n",
@@ -313,7 +318,7 @@ class Ledger:
 
     async def lines(self, key: str, after: int, limit: int = 1000) -> list[LogLine]:
         """A task's log lines after line ``after``."""
-        rows = await self._all(
+        rows = await self.rows(
             "SELECT n, at, level, text FROM log WHERE key = %(key)s AND n > %(after)s"
             " ORDER BY n LIMIT %(limit)s",
             {"key": key, "after": after, "limit": limit},
@@ -330,34 +335,35 @@ class Ledger:
 
     async def counts(self) -> dict[str, int]:
         """How many tasks wait and run."""
-        rows = await self._all(
+        rows = await self.rows(
             "SELECT state, count(*) AS n FROM task WHERE state IN ('queued', 'running') GROUP BY 1",
             {},
         )
         return {row["state"]: row["n"] for row in rows}
 
-    async def _all(self, query: str, values: Row) -> list[Row]:
+    async def rows(self, query: str, values: Row) -> list[Row]:
         """Every row; once more where the connection was a dead one, as after a restart of the database."""
         try:
-            return await self._rows(query, values)
+            return await self._read(query, values)
         except PoolTimeout:
             raise
         except (psycopg.OperationalError, psycopg.InterfaceError):
             await self.pool.check()
-            return await self._rows(query, values)
+            return await self._read(query, values)
 
-    async def _rows(self, query: str, values: Row) -> list[Row]:
+    async def _read(self, query: str, values: Row) -> list[Row]:
+        kept = {name: _kept(value) for name, value in values.items()}
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(query, {"channel": self.channel, **values})
+            cursor = await connection.execute(query, {"channel": self.channel, **kept})
             rows: list[Row] = await cursor.fetchall()
             return rows
 
     async def _maybe(self, query: str, values: Row) -> Row | None:
-        rows = await self._all(query, values)
+        rows = await self.rows(query, values)
         return rows[0] if rows else None
 
     async def _one(self, query: str, values: Row) -> Row:
-        return (await self._all(query, values))[0]
+        return (await self.rows(query, values))[0]
 
 
 def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
@@ -380,6 +386,11 @@ def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
 def window_of(row: Row) -> dict[str, Any]:
     """What the task reads on from: ``since``, ``until``, and the key of the ``previous`` task."""
     return {name: row[name] for name in ("since", "until", "previous")}
+
+
+def _kept(value: Any) -> Any:
+    """A value as it is bound: what an asker names is stored, and looked for, as Postgres can keep it."""
+    return storable(value) if isinstance(value, str) else value
 
 
 def storable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Annotated, Any
@@ -68,7 +68,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/")
     async def index() -> Response:
-        found = await _rows(service, WORKFLOWS, {})
+        found = await service.ledger.rows(WORKFLOWS, {})
         return _html(html.page("index.html", title="Reports", workflows=found))
 
     @router.get("/{workflow}/")
@@ -170,20 +170,13 @@ def _same(given: str | None, key: SecretStr | None) -> bool:
     return hmac.compare_digest(given.encode(), key.get_secret_value().encode())
 
 
-async def _rows(service: Service, query: str, values: Mapping[str, Any]) -> list[Row]:
-    async with service.pool.connection() as connection:
-        cursor = await connection.execute(query, values)
-        found: list[Row] = await cursor.fetchall()
-        return found
-
-
 async def _runs(
     service: Service, workflow: str, run: str | None = None, limit: int = 20
 ) -> list[Row]:
     """The reports of a workflow, or of one of its runs; the latest first."""
     wanted = None if run == LATEST else run
     values = {"workflow": workflow, "run": wanted, "limit": 1 if run == LATEST else limit}
-    found = await _rows(service, RUNS, values)
+    found = await service.ledger.rows(RUNS, values)
     if not found:
         which = f"Run {run} of {workflow}" if wanted else f"Workflow {workflow}"
         raise NotFoundError(f"{which} has made no report yet.")
