@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from ropewalk.cli import BATCH
 from ropewalk.cli.airflow import airflow
-from ropewalk.cli.backfill import Backfill, batches, length
+from ropewalk.cli.backfill import Backfill, batches, fitting
 from ropewalk.local.home import Home
 from ropewalk.local.installation import Installation
 from ropewalk.workflow import load
@@ -71,7 +70,7 @@ def _batched(path: Path, options: Options) -> float:
     workflow = load(path)
     begun = time.monotonic()
     with airflow() as session:
-        groups = batches(workflow, FIRST, LAST, length(BATCH))
+        groups = batches(workflow, FIRST, LAST, fitting(FIRST, LAST))
         outcome = Backfill(session, workflow, {}, options.console).run(groups, AT_ONCE)
     if len(outcome.done) != DAYS:
         raise RuntimeError(f"{len(outcome.failed)} days failed: {outcome.failed}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from ropewalk.cli.backfill import batches, length, workflow_named
+from ropewalk.cli.backfill import batches, fitting, length, workflow_named
 from ropewalk.cli.dry_run import Foreseen, foresee, say_foreseen, store_of_installation
 from ropewalk.cli.run import run_workflow
 from ropewalk.contracts.errors import ConfigError
@@ -64,6 +64,14 @@ def test_batches_begin_and_end_with_a_day_and_cover_all(
 def test_hours_of_a_day_stay_together_whatever_the_clock_does() -> None:
     (batch,) = batches(workflow("hour"), date(2013, 3, 10), date(2013, 3, 10), 1)
     assert len(batch.partitions) == 23
+
+
+@pytest.mark.parametrize(
+    ("last", "runs"), [("2013-01-31", 1), ("2013-02-28", 2), ("2013-12-31", 2), ("2015-12-31", 6)]
+)
+def test_a_range_is_done_in_few_runs_that_keep_two_cores_busy(last: str, runs: int) -> None:
+    days = date(2013, 1, 1), date.fromisoformat(last)
+    assert len(batches(workflow(), *days, fitting(*days))) == runs
 
 
 @pytest.mark.parametrize("text", ["0d", "d", "1w", "-3", "1.5d"])

@@ -24,9 +24,6 @@ app = typer.Typer(
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
-BATCH = (
-    "92d"  # so that a year is four runs; each task of one holds its days for seconds, not minutes
-)
 Files = Annotated[list[Path], typer.Argument(help="workflow files")]
 
 
@@ -117,7 +114,10 @@ def backfill(
     *,
     first: Annotated[str, typer.Option("--from", help="the first day: 2013-01-01")],
     last: Annotated[str, typer.Option("--to", help="the last day: 2013-12-31")],
-    batch: Annotated[str, typer.Option(help="how many days one run does at most")] = BATCH,
+    batch: Annotated[
+        str | None,
+        typer.Option(help="how many days one run does at most; half of them, from 31d to 183d"),
+    ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 4,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value")] = None,

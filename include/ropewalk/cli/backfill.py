@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ropewalk.contracts.models import Partition, Scalar
 
 LENGTH = re.compile(r"^(\d+)d?$")
+FEWEST, MOST = 31, 183  # days of a run, where nobody says how many
 PREFIX = "batch__"  # Airflow keeps "backfill__" for its own
 POLL = 1.0  # seconds between two looks at Airflow, each of which costs it what a task wants
 PATIENCE = 120.0  # seconds that Airflow may be away
@@ -105,6 +106,12 @@ def length(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise ConfigError(f"a batch is so many days, not {text!r}", hint="--batch 31d")
     return int(match[1])
+
+
+def fitting(first: date, last: date) -> int:
+    """So many days of a range as one run does best: two runs keep two cores busy, and each costs Airflow the same."""
+    half = ((last - first).days + 2) // 2
+    return min(max(half, FEWEST), MOST)
 
 
 def batches(workflow: Workflow, first: date, last: date, days: int) -> list[Batch]:
@@ -319,7 +326,7 @@ def do_backfill(
     days: tuple[date, date],
     conf: dict[str, Scalar],
     *,
-    size: str,
+    size: str | None,
     at_once: int,
     dry_run: bool,
     console: Console,
@@ -330,7 +337,7 @@ def do_backfill(
     workflow = workflow_named(name)
     given = {key: value for key, value in conf.items() if key != "refresh"}
     params = workflow.params(given)
-    groups = batches(workflow, *days, length(size))
+    groups = batches(workflow, *days, length(size) if size else fitting(*days))
     with airflow() as session:
         if dry_run:
             _foretell(session, workflow, groups, params, refresh="refresh" in conf, console=console)

@@ -71,6 +71,11 @@ class Index:
         """The dataset of a partition."""
         return self._whole or self._place(partition)[1]
 
+    @property
+    def shared(self) -> DatasetRef | None:
+        """The dataset that is every partition's, where it is one."""
+        return self._whole
+
     def key(self, partition: str) -> str:
         """The key of the task that has done a partition."""
         return self._whole.id.partition("/")[0] if self._whole else self._place(partition)[0]
@@ -98,6 +103,11 @@ class Parts:
         self._request = request
         self._inputs = {name: Index(ref, store) for name, ref in request.inputs.items()}
         self._upstream = {name: _index_of(key, store) for name, key in request.upstream.items()}
+
+    @property
+    def shared(self) -> list[DatasetRef]:
+        """The inputs that are the same for all partitions."""
+        return [index.shared for index in self._inputs.values() if index.shared is not None]
 
     def of(self, one: Slice) -> TaskRequest:
         """The request of one partition."""
@@ -138,6 +148,7 @@ class Batch(Task):
     def each(self, run: Run, explain: Any) -> None:
         """Do every partition that has not been done; one whose data is wrong does not keep the others."""
         parts = Parts(self.request, self.store)
+        self.opened = {ref.id: self.store.dataset(ref) for ref in parts.shared}
         for number, one in enumerate(self.request.batch):
             self._tell_progress(number, one)
             try:
@@ -176,7 +187,7 @@ class Batch(Task):
         name = request.partition.name if request.partition else ""
         task = Task(
             request, self.store, self.settings, scratch, key=key, attempt=self.attempt,
-            tell=partial(self._pass_on, name), show=nobody, at=self.at, fence=self.fence,
+            tell=partial(self._pass_on, name), show=nobody, at=self.at, fence=self.fence, opened=self.opened,
         )  # fmt: skip
         try:
             run(task)

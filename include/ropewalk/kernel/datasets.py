@@ -8,6 +8,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BATCH_ROWS, BATCH_BYTES = 65_536, 16 * 1024 * 1024
 HASHED = 4 * 1024 * 1024  # bytes that are hashed at once, which takes some twelve times as many
 HASHERS, AHEAD = 2, 3  # threads that hash, and batches that may wait for them
+ASIDE = 1024 * 1024  # bytes of a batch that is worth a thread
 ADDERS = 8  # artifacts that are on their way at once: each waits for a disk, or for a bucket
 PART_BYTES = 256 * 1024 * 1024
 
@@ -92,12 +94,15 @@ class Dataset:
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema."""
-        return self.reader().schema
+        return self._opened[0].schema
+
+    @cached_property
+    def _opened(self) -> list[pa.ipc.RecordBatchFileReader]:
+        return [pa.ipc.open_file(pa.memory_map(str(path))) for path in self.files]
 
     def table(self) -> pa.Table:
         """The whole as a table whose buffers are the mapped files: it costs no memory of its own."""
-        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.files]
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables([file.read_all() for file in self._opened])
         if table.num_rows != self.rows:
             raise FatalError(
                 f"dataset {self.ref.id} has {table.num_rows} rows, not {self.rows}",
@@ -107,7 +112,7 @@ class Dataset:
 
     def reader(self) -> pa.RecordBatchReader:
         """The rows as a stream of batches; an error where they are not as many as they must be."""
-        opened = [pa.ipc.open_file(pa.memory_map(str(path))) for path in self.files]
+        opened = self._opened
 
         def batches() -> Iterator[pa.RecordBatch]:
             seen = 0
@@ -330,9 +335,12 @@ class Writer:
         if batch.num_rows == 0:
             return
         self._rows += batch.num_rows
-        for piece in _pieces(batch):
-            self._hashing.append(self._hashers.submit(sums, piece))
-            self._settle(AHEAD)
+        if batch.nbytes < ASIDE:
+            self._fingerprint.add(sums(batch))
+        else:
+            for piece in _pieces(batch):
+                self._hashing.append(self._hashers.submit(sums, piece))
+                self._settle(AHEAD)
         self._part().write(batch)
         if self._part().bytes >= PART_BYTES:
             self._roll()

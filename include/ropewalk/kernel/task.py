@@ -65,7 +65,8 @@ class Task:
     its step; ``until`` is where it ends, where another task has read on already.
 
     Plugins read inputs, write outputs and say what they found; nothing of it is visible before the
-    kernel commits. ``scratch`` is a folder of the task's own that is removed when it ends.
+    kernel commits. ``scratch`` is a folder of the task's own that is removed when it ends. ``opened`` are datasets
+    by their ids that somebody has opened and checked: those that a batch's partitions share.
     """
 
     request: TaskRequest
@@ -95,6 +96,7 @@ class Task:
     notes: list[str] = field(default_factory=list)
     lineage: Lineage = field(default_factory=Lineage)
     watermark: Scalar = None
+    opened: Mapping[str, Dataset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.started = datetime.now(UTC)
@@ -119,7 +121,10 @@ class Task:
     @cached_property
     def inputs(self) -> dict[str, Dataset]:
         """Every input by its step's name, opened and checked; the report counts their rows."""
-        opened = {name: self.store.dataset(ref) for name, ref in self.request.inputs.items()}
+        opened = {
+            name: self.opened.get(ref.id) or self.store.dataset(ref)
+            for name, ref in self.request.inputs.items()
+        }
         self.counts |= {name: dataset.rows for name, dataset in opened.items()}
         return opened
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from ropewalk.kernel.datasets import Dataset
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -40,17 +42,30 @@ class Engine:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._compiled: dict[Any, Compiled] = {}
+        self._entered: dict[str, tuple[Dataset, pa.Table]] = {}
 
     def process(self, task: Task) -> None:
         """Do a task; all that a user can have written wrongly is refused before a row is read."""
+        tables = self._enter(task.inputs)
         self._connection.begin()  # so that now() is one moment, however many queries there are
         try:
-            self._process(task)
+            self._process(task, tables)
         finally:
             self._connection.rollback()  # nothing of it is kept
 
-    def _process(self, task: Task) -> None:
-        compiled = self._of(task)
+    def _enter(self, inputs: Mapping[str, Dataset]) -> dict[str, pa.Table]:
+        """Let queries read the inputs; one that was the task's before, too, stays as it is."""
+        for name in self._entered.keys() - inputs.keys():
+            self._connection.unregister(name)
+            del self._entered[name]
+        for name, dataset in inputs.items():
+            if name not in self._entered or self._entered[name][0] is not dataset:
+                self._entered[name] = dataset, dataset.table()
+                self._connection.register(name, self._entered[name][1])
+        return {name: table for name, (_, table) in self._entered.items()}
+
+    def _process(self, task: Task, tables: Mapping[str, pa.Table]) -> None:
+        compiled = self._of(task, tables)
         relations, result = compiled.relations, compiled.result
         _lineage(task, result)
         for call in compiled.chain.calls:
@@ -59,9 +74,8 @@ class Engine:
         _drop(task, compiled.chain, _Counts(task, relations), result)
         Pass(task, relations, compiled.audit).run()
 
-    def _of(self, task: Task) -> Compiled:
+    def _of(self, task: Task, tables: Mapping[str, pa.Table]) -> Compiled:
         """The task's chain over its own inputs: compiled, or found among those before it."""
-        tables = {name: dataset.table() for name, dataset in task.inputs.items()}
         uses = [task.use("transform", index) for index in range(len(task.request.do))]
         checks = task.check_uses()
         shape = _shape(tables, [*uses, *checks])
@@ -69,7 +83,7 @@ class Engine:
         if known is None:
             self._compiled[shape] = known = self._compile(task, tables, uses, checks)
         else:
-            known.relations.rebind(tables, task.values)
+            known.relations.bind(task.values)
         return known
 
     def _compile(

@@ -158,12 +158,10 @@ class Relations:
         self.settled = False  # whether everything is compiled: then a query's text stays what it is
         self._texts: dict[int, tuple[exp.Query, str, list[str]]] = {}
 
-    def rebind(self, tables: Mapping[str, pa.Table], values: Mapping[str, Scalar]) -> None:
-        """Let the queries read other inputs of the same columns, with other values bound."""
+    def bind(self, values: Mapping[str, Scalar]) -> None:
+        """Let the queries run with other values bound."""
         self.values = values
         self.parameters = {name.replace(".", "_"): value for name, value in values.items()}
-        for name, table in tables.items():
-            self.connection.register(name, table)
 
     def at(self, key: str) -> None:
         """Errors from now on are of the plugin at that place."""
