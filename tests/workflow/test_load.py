@@ -97,6 +97,11 @@ MISTAKES = [
         "w.yaml:18:3: 'a' is there twice: it stands on line 6 already",
     ),
     (
+        "a NUL",
+        FILE + 'description: "a\\0b"\n',
+        "w.yaml:18:14: a text may have no NUL character in it",
+    ),
+    (
         "a tab",
         "steps:\n\t a: 1\n",
         "w.yaml:2:1: this is not YAML: found character that cannot start any token while scanning for the next token (indent with spaces, not with tabs)",

@@ -116,7 +116,7 @@ def backfill(
     last: Annotated[str, typer.Option("--to", help="the last day: 2013-12-31")],
     batch: Annotated[
         str | None,
-        typer.Option(help="how many days one run does at most; half of them, from 31d to 183d"),
+        typer.Option(help="how many days one run does at most; else half of all, 31 to 183"),
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=16, help="how many runs at once")] = 4,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,

@@ -337,7 +337,7 @@ def do_backfill(
     workflow = workflow_named(name)
     given = {key: value for key, value in conf.items() if key != "refresh"}
     params = workflow.params(given)
-    groups = batches(workflow, *days, length(size) if size else fitting(*days))
+    groups = batches(workflow, *days, fitting(*days) if size is None else length(size))
     with airflow() as session:
         if dry_run:
             _foretell(session, workflow, groups, params, refresh="refresh" in conf, console=console)

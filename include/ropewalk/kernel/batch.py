@@ -144,11 +144,12 @@ class Batch(Task):
     done: dict[str, Report] = field(default_factory=dict)
     failed: dict[str, RopewalkError] = field(default_factory=dict)
     reused: int = 0
+    shared: list[DatasetRef] = field(default_factory=list)
 
     def each(self, run: Run, explain: Any) -> None:
         """Do every partition that has not been done; one whose data is wrong does not keep the others."""
         parts = Parts(self.request, self.store)
-        self.opened = {ref.id: self.store.dataset(ref) for ref in parts.shared}
+        self.shared = parts.shared
         for number, one in enumerate(self.request.batch):
             self._tell_progress(number, one)
             try:
@@ -181,7 +182,14 @@ class Batch(Task):
                 self._wait(key, PATIENCE * longer)
         raise RetryableError("other batches do the same partitions", code="contended")
 
+    def _open_shared(self) -> None:
+        """Open what all partitions read, once one of them is to be done."""
+        for ref in self.shared:
+            if ref.id not in self.opened:
+                self.opened[ref.id] = self.store.dataset(ref)
+
     def _anew(self, key: str, request: TaskRequest, run: Run) -> Report:
+        self._open_shared()
         scratch = self.scratch / key[:16]
         scratch.mkdir()
         name = request.partition.name if request.partition else ""

@@ -96,7 +96,7 @@ class Task:
     notes: list[str] = field(default_factory=list)
     lineage: Lineage = field(default_factory=Lineage)
     watermark: Scalar = None
-    opened: Mapping[str, Dataset] = field(default_factory=dict)
+    opened: dict[str, Dataset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.started = datetime.now(UTC)

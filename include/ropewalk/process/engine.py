@@ -60,9 +60,10 @@ class Engine:
             del self._entered[name]
         for name, dataset in inputs.items():
             if name not in self._entered or self._entered[name][0] is not dataset:
-                self._entered[name] = dataset, dataset.table()
-                self._connection.register(name, self._entered[name][1])
-        return {name: table for name, (_, table) in self._entered.items()}
+                table = dataset.table()
+                self._connection.register(name, table)
+                self._entered[name] = dataset, table
+        return {name: self._entered[name][1] for name in inputs}
 
     def _process(self, task: Task, tables: Mapping[str, pa.Table]) -> None:
         compiled = self._of(task, tables)

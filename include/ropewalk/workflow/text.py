@@ -145,6 +145,8 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind == "str":
+            if "\0" in node.value:
+                raise self.text.error(path, "a text may have no NUL character in it")
             self.text.spans.setdefault(path, (node.start_mark.index, node.end_mark.index))
             return str(node.value)
         if kind in {"bool", "null"}:
