@@ -44,6 +44,7 @@ PRELOAD = (
     "ropewalk.kernel.perform",
     "ropewalk.kernel.flight",
 )
+BOTO = "ropewalk.kernel.boto_ready"
 COLLECT_SECONDS = 3600.0  # that one collection may take
 MEND_LEASES = 6  # between two looks at what killed tasks have left
 SOCKET_FOLDER = 80  # bytes of a path that leave room for the socket's own name
@@ -210,7 +211,8 @@ def _prepare(path: str, stage: Stage, settings: Settings) -> None:
     _shelter_socket(settings.scratch_dir / "fork")
     context = multiprocessing.get_context("forkserver")
     plugins = [one.module.__name__ for kind in stage.kinds for one in all_plugins(kind)]
-    context.set_forkserver_preload([*PRELOAD, path, *stage.preload, *plugins])
+    bucket = [BOTO] if settings.store_url.startswith("s3://") else []
+    context.set_forkserver_preload([*PRELOAD, path, *bucket, *stage.preload, *plugins])
     child = context.Process(target=_migrate, args=(database_url(settings), stage.name))
     child.start()
     child.join()
