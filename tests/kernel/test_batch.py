@@ -13,11 +13,13 @@ import psycopg
 import pytest
 from ropewalk.contracts.accounts import accounts
 from ropewalk.contracts.errors import DataError, RetryableError
-from ropewalk.contracts.models import Report, RunInfo
+from ropewalk.contracts.models import Progress, Report, RunInfo
 from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.perform import open_store, perform
+from ropewalk.kernel.reads import settled
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import built_in, load
+from ropewalk.kernel.task import nobody
 from ropewalk.workflow import loads, partition_on, partitions, task_request
 
 from tests.conftest import Database
@@ -94,7 +96,7 @@ class Shop:
     def run(self, first: date, last: date | None = None, **more: Any) -> dict[str, Report]:
         """All steps, of a day or of a batch; the reports by step."""
         self.runs += 1
-        given = {"requested": self.runs, "generation": "0", "fence": lambda: None, **more}
+        given = {"requested": self.runs, "generation": "0", "fence": nobody, "show": nobody, **more}
         run = RunInfo(id=f"run-{given['requested']}", requested=given["requested"])
         reports: dict[str, Report] = {}
         for step in self.workflow.order():
@@ -109,8 +111,8 @@ class Shop:
                 generation=given["generation"],
             )
             reports[step.name] = perform(
-                load(built_in(step.stage)), request, store=self.store, settings=self.settings,
-                fence=given["fence"],
+                load(built_in(step.stage)), settled(request, self.store), store=self.store, settings=self.settings,
+                fence=given["fence"], show=given["show"],
             )  # fmt: skip
         return reports
 
@@ -272,13 +274,31 @@ def test_the_loads_of_a_batch_share_a_session(shop: Shop) -> None:
 def test_a_load_of_a_batch_finds_another_session_where_that_before_it_was_ended(shop: Shop) -> None:
     found: set[Any] = set()
 
-    def fence() -> None:
+    def show(_: Progress) -> None:
         ended = f"SELECT pid, pg_terminate_backend(pid, 5000) FROM (SELECT {IDLE}) AS idle"
         found.update(shop.query(ended))
 
-    shop.run(DAYS[0], DAYS[-1], fence=fence)
-    assert len(found) == len(DAYS)
+    shop.run(DAYS[0], DAYS[-1], show=show)  # before each day
+    assert len(found) == len(DAYS) - 1
     assert shop.totals() == {name: 4 * (1 + number) for number, name in enumerate(NAMES)}
+
+
+def test_a_batch_and_a_day_after_a_clear_have_what_the_clear_has_read(shop: Shop) -> None:
+    """Whichever of them has been done before; in a batch that is cleared every day is read anew."""
+    shop.run(DAYS[0], DAYS[-1])
+    shop.sell(100)
+    shop.run(DAYS[1], generation="run-2/1")
+    want = {name: 4 * (1 + n) for n, name in enumerate(NAMES)} | {NAMES[1]: 404}
+    assert shop.totals() == want
+    again = shop.run(DAYS[0], DAYS[-1])
+    assert again["sales"].notes == ["a batch of 4 partitions; 4 had been done before"]
+    assert shop.totals() == want
+    shop.run(DAYS[0], DAYS[2], generation="run-4/1")
+    shop.run(DAYS[2])
+    shop.run(DAYS[0], DAYS[-1])
+    assert shop.totals() == {name: 4 * (100 + n) for n, name in enumerate(NAMES[:3])} | {
+        NAMES[3]: 16
+    }
 
 
 def _written(shop: Shop, key: str) -> str:

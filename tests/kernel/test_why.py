@@ -103,6 +103,45 @@ def test_what_is_done_again_says_why_and_what_is_not_says_from_where(stages: Sta
     assert why(asked["clean"]) == ["option query of sql has changed"]
 
 
+def test_a_run_after_a_clear_has_what_the_clear_has_read(stages: Stages) -> None:
+    """Not what was read first: the later start has the later data."""
+    stages.run("one", generation="0")
+    stages.rows("a,b\n5,new\n")
+    cleared = stages.run("one", generation="one/1")
+    later = stages.run("two", generation="0")
+    assert later["rows"].reused == later["clean"].reused == "one"
+    assert later["rows"].key == cleared["rows"].key
+    assert rows_of(later) == rows_of(cleared) == 1
+    stages.rows("a,b\n5,new\n6,newer\n")
+    stages.run("three", generation="three/0")  # a refresh
+    assert rows_of(stages.run("four", generation="0")) == 2
+    assert rows_of(stages.run("one", generation="one/1")) == 1  # a retry of what has been read
+
+
+def test_a_run_waits_for_a_read_that_was_asked_for_before_it(stages: Stages) -> None:
+    stages.run("one", generation="0")
+    collect, workflow = stages.services["collect"], load(stages.file)
+    step = workflow.steps["rows"]
+
+    def ask(run: str, generation: str) -> str:
+        day = partition_on(workflow, date(2013, 1, 1))
+        request = task_request(
+            workflow, step, run=RunInfo(id=run), partition=day, generation=generation
+        )
+        return collect.submit(request).key
+
+    refresh = ask("two", "two/0")
+    assert ask("three", "0") == refresh
+    assert collect.end(refresh).state.ended
+
+
+def rows_of(found: dict[str, TaskStatus]) -> int:
+    """How many rows came to the last step."""
+    report = found["clean"].report
+    assert report is not None
+    return report.rows.out
+
+
 def why(status: TaskStatus) -> list[str]:
     """What the report says."""
     assert status.report is not None

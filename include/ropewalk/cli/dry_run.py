@@ -84,6 +84,8 @@ class _Look:
         batch: Sequence[Partition],
         inputs: Mapping[str, DatasetRef],
     ) -> DatasetRef | None:
+        from ropewalk.kernel.reads import latest
+
         whole = batch if step.stage == "collect" and len(batch) > 1 else ()
         for group in (whole, ()) if whole else ((),):
             request = task_request(
@@ -92,7 +94,7 @@ class _Look:
             )  # fmt: skip
             if group and request.batch:
                 continue  # each partition has its own
-            key = task_key(request)
+            key = task_key(latest(request, self._store))
             if key not in self._known:
                 manifest = self._store.manifest(key)
                 self._known[key] = manifest.report.output if manifest else None

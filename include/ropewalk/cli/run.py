@@ -37,6 +37,7 @@ def run_workflow(
     """Run every step, of each partition from ``day`` to ``last``; prints how it goes. The reports by step."""
     from ropewalk.kernel.hide import hidden, hider
     from ropewalk.kernel.perform import open_store, perform
+    from ropewalk.kernel.reads import settled
     from ropewalk.kernel.settings import Settings
     from ropewalk.kernel.stage import built_in, load
 
@@ -77,7 +78,12 @@ def run_workflow(
                 else:
                     stage = load(built_in(step.stage))
                     reports[step.name] = perform(
-                        stage, request, store=datasets, settings=settings, show=show, tell=tell
+                        stage,
+                        settled(request, datasets),
+                        store=datasets,
+                        settings=settings,
+                        show=show,
+                        tell=tell,
                     )
             except RopewalkError as error:
                 raise hidden(error, hide) from None

@@ -135,10 +135,14 @@ class RunInfo(Frozen):
 
 
 class Slice(Frozen):
-    """One partition of a batch, and the values of the ``{{ partition.… }}`` that the options name."""
+    """One partition of a batch, and the values of the ``{{ partition.… }}`` that the options name.
+
+    ``generation`` is the partition's own, where it is another than the batch's.
+    """
 
     partition: Partition
     values: dict[str, Scalar] = Field(default_factory=dict)
+    generation: str = ""
 
 
 class TaskRequest(Frozen):
@@ -302,6 +306,8 @@ class Report(Answer):
     rows: RowCounts = Field(default_factory=RowCounts)
     checks: list[CheckResult] = Field(default_factory=list)
     since: Scalar = None
+    until: Scalar = None
+    previous: str | None = None
     watermark: Scalar = None
     metrics: dict[str, Scalar] = Field(default_factory=dict)
     formats: dict[str, MetricFormat] = Field(default_factory=dict)

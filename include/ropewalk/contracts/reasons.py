@@ -14,6 +14,7 @@ OF_STAGE = {
     "present": "every run has a page of its own",
 }
 UNPARTED = "without a partition the source is read in every run"
+BATCHED = "a batch looks at each of its partitions in every run"
 SAME_BUT = "nothing of it has changed, but what it made is no longer in the dataset store"
 
 
@@ -46,6 +47,8 @@ def _of(part: str, new: Any, old: Any, request: TaskRequest) -> Iterator[str]:
 
 
 def _generation(request: TaskRequest, old: Any) -> str:
+    if request.stage == "collect" and request.batch:
+        return BATCHED
     if request.stage == "collect" and request.partition is None:
         return UNPARTED
     return OF_STAGE.get(request.stage, f"its generation is {request.generation!r}, was {old!r}")

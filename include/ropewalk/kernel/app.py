@@ -43,6 +43,7 @@ from ropewalk.kernel.ledger import Ledger
 from ropewalk.kernel.limits import Limit, Refused, Room
 from ropewalk.kernel.manifests import ManifestStore
 from ropewalk.kernel.metrics import WAITING
+from ropewalk.kernel.reads import settled
 from ropewalk.kernel.settings import ANY_HOST, Settings
 from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.tokens import Verifier
@@ -98,8 +99,13 @@ class Service:
         for event in self._waiting.get(key, ()):
             event.set()
 
-    async def submit(self, key: str, request: TaskRequest) -> TaskStatus:
-        """Enter a task, or find it; one whose outputs are no longer there is done again."""
+    async def submit(self, request: TaskRequest) -> TaskStatus:
+        """Enter a task, or find it; one whose outputs are no longer there is done again.
+
+        Of a partition that was read anew since its first read it is the last read's task.
+        """
+        request = await asyncio.to_thread(settled, request, self.store)
+        key = task_key(request)
         await self._room.need(key)
         status = await self.ledger.submit(key, request)
         if status.state is State.SUCCEEDED and not await asyncio.to_thread(self.store.keep, key):
@@ -211,7 +217,7 @@ def _task_routes(service: Service) -> APIRouter:
             )
         service.stage.accept(request)
         failpoint("submit.asked")
-        status = await service.submit(key, request)
+        status = await service.submit(request)
         failpoint("submit.entered")
         response.status_code = 200 if status.state is State.SUCCEEDED else 202
         return status

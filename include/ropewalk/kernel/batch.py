@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ from ropewalk.contracts.models import (
     Slice,
     TaskRequest,
 )
+from ropewalk.kernel.reads import settled
 from ropewalk.kernel.task import Task, nobody
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ TRIES = 8  # at a partition that another batch does at the same time
 PATIENCE = (
     2.0  # seconds that such a one is waited for at first; each time twice as long, more or less
 )
+AHEAD = 3  # partitions whose commits wait for disks while the next one's work is done
 LOOK = 0.05  # seconds between two looks at whether it is done
 SHOWN = 5  # failed partitions that an error tells in full
 
@@ -117,6 +121,7 @@ class Parts:
             update={
                 "batch": [],
                 "partition": one.partition,
+                "generation": one.generation or self._request.generation,
                 "values": {**self._request.values, **one.values},
                 "inputs": {step: ref for step, ref in datasets.items() if ref is not None},
                 "upstream": {step: found(name) for step, found in self._upstream.items()},
@@ -150,36 +155,64 @@ class Batch(Task):
         """Do every partition that has not been done; one whose data is wrong does not keep the others."""
         parts = Parts(self.request, self.store)
         self.shared = parts.shared
-        for number, one in enumerate(self.request.batch):
-            self._tell_progress(number, one)
-            try:
-                self.done[one.partition.name] = self._one(parts.of(one), run)
-            except RetryableError:
-                raise
-            except Exception as error:
-                told = explain(error, self.request)
-                if not isinstance(told, DataError | FatalError):
-                    raise told from error
-                self.failed[one.partition.name] = told
-                self.warning(f"{one.partition.name}: {told}")
+        begun: deque[tuple[TaskRequest, Future[Report]]] = deque()
+        with ThreadPoolExecutor(AHEAD, "commit") as commits:
+            for number, one in enumerate(self.request.batch):
+                self._tell_progress(number, one)
+                request = settled(parts.of(one), self.store)
+                begun.append((request, self._begin(request, run, commits)))
+                if len(begun) > AHEAD:
+                    self._settle(*begun.popleft(), run, explain)
+            while begun:
+                self._settle(*begun.popleft(), run, explain)
         self._refuse_failed()
 
-    def _one(self, request: TaskRequest, run: Run) -> Report:
-        """Do one partition, unless it is done, or another batch is about to: then its work is taken."""
+    def _begin(self, request: TaskRequest, run: Run, commits: Executor) -> Future[Report]:
+        """Do a partition's work, unless it is done; the commit waits for disks, so the next one's work is beside it."""
+        try:
+            known = self.store.known(task_key(request))
+            if known is None:
+                return commits.submit(self._commit, self._made(request, run))
+        except Exception as error:  # noqa: BLE001 - `_settle` tells it, in its turn
+            return _told(error)
+        self.reused += 1
+        return _told(known.report)
+
+    def _settle(self, request: TaskRequest, begun: Future[Report], run: Run, explain: Any) -> None:
+        """Take in what has come of a partition."""
+        name = _name(request)
+        try:
+            try:
+                self.done[name] = begun.result()
+            except RetryableError as error:
+                if error.code != "fenced":
+                    raise
+                self.done[name] = self._contended(request, run)
+        except RetryableError:
+            raise
+        except Exception as error:
+            told = explain(error, self.request)
+            if not isinstance(told, DataError | FatalError):
+                raise told from error
+            self.failed[name] = told
+            self.warning(f"{name}: {told}")
+
+    def _contended(self, request: TaskRequest, run: Run) -> Report:
+        """Do a partition that another batch does at the same time, or take what that has made."""
         key = task_key(request)
         for turn in range(TRIES):
+            self.fence()  # raises where this batch was overtaken; else another does the partition too
+            longer = 2**turn * random.uniform(0.5, 1.5)  # noqa: S311 - so that two do not meet again
+            self._wait(key, PATIENCE * longer)
             known = self.store.known(key)
             if known is not None:
                 self.reused += 1
                 return known.report
             try:
-                return self._anew(key, request, run)
+                return self._commit(self._made(request, run))
             except RetryableError as error:
                 if error.code != "fenced":
                     raise
-                self.fence()  # raises where this batch was overtaken; else another does the partition too
-                longer = 2**turn * random.uniform(0.5, 1.5)  # noqa: S311 - so that two do not meet again
-                self._wait(key, PATIENCE * longer)
         raise RetryableError("other batches do the same partitions", code="contended")
 
     def _open_shared(self) -> None:
@@ -188,23 +221,31 @@ class Batch(Task):
             if ref.id not in self.opened:
                 self.opened[ref.id] = self.store.dataset(ref)
 
-    def _anew(self, key: str, request: TaskRequest, run: Run) -> Report:
+    def _made(self, request: TaskRequest, run: Run) -> Task:
+        """A partition's task, done but for its commit."""
         self._open_shared()
+        key = task_key(request)
         scratch = self.scratch / key[:16]
         scratch.mkdir()
-        name = request.partition.name if request.partition else ""
-        task = Task(
-            request, self.store, self.settings, scratch, key=key, attempt=self.attempt,
-            tell=partial(self._pass_on, name), show=nobody, at=self.at, fence=self.fence, opened=self.opened,
-        )  # fmt: skip
         try:
-            run(task)
-            return task.commit()
+            task = Task(
+                request, self.store, self.settings, scratch, key=key, attempt=self.attempt,
+                tell=partial(self._pass_on, _name(request)), show=nobody, at=self.at, fence=self.fence,
+                opened=self.opened,
+            )  # fmt: skip
+            with _discarding(task):
+                run(task)
         except BaseException:
-            task.draft.discard()
-            raise
-        finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        return task
+
+    def _commit(self, task: Task) -> Report:
+        try:
+            with _discarding(task):
+                return task.commit()
+        finally:
+            shutil.rmtree(task.scratch, ignore_errors=True)
 
     def _wait(self, key: str, seconds: float) -> None:
         """Return when another batch has done a partition, or seems not to."""
@@ -275,6 +316,30 @@ class Batch(Task):
                 "published": _targets(reports, own.partition),
             }
         )
+
+
+@contextmanager
+def _discarding(task: Task) -> Iterator[None]:
+    """Of a task that fails nothing stays."""
+    try:
+        yield
+    except BaseException:
+        task.draft.discard()
+        raise
+
+
+def _told(outcome: Report | Exception) -> Future[Report]:
+    """What is known already."""
+    future: Future[Report] = Future()
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+    return future
+
+
+def _name(request: TaskRequest) -> str:
+    return request.partition.name if request.partition else ""
 
 
 def summed(counts: Sequence[RowCounts]) -> RowCounts:

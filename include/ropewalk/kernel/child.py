@@ -17,6 +17,7 @@ import signal
 import sys
 from multiprocessing import forkserver, parent_process
 from multiprocessing.connection import Connection
+from threading import Lock
 from typing import Any
 
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
@@ -56,12 +57,14 @@ class Talk:
 
     def __init__(self, up: Connection, down: Connection) -> None:
         self._up, self._down = up, down
+        self._saying, self._asking = Lock(), Lock()  # a batch commits beside its work
 
     def say(self, what: str, value: Any) -> None:
         """Send one message."""
         line = json.dumps([what, value]).encode() + b"\n"
-        while line:
-            line = line[os.write(self._up.fileno(), line) :]
+        with self._saying:
+            while line:
+                line = line[os.write(self._up.fileno(), line) :]
 
     def tell(self, level: str, text: str) -> None:
         """Send a line for the task's log."""
@@ -77,8 +80,10 @@ class Talk:
 
     def fence(self) -> None:
         """Ask whether the task is still this attempt's; RetryableError where it is not."""
-        self.say("fence", None)
-        if self._down.recv_bytes() != b"yes":
+        with self._asking:
+            self.say("fence", None)
+            held = self._down.recv_bytes() == b"yes"
+        if not held:
             raise RetryableError(
                 "another attempt has taken this task over, or it was cancelled", code="fenced"
             )

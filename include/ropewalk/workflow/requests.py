@@ -27,14 +27,15 @@ def task_request(
     """The request; ``inputs`` holds at least what the step needs, ``generation`` is a collect step's.
 
     A step that reads the outside world or changes it has a generation: collect reads anew when a user
-    clears it, and in each run where no partition tells runs apart; store writes anew for each request,
+    clears it, and in each run of a schedule where no partition tells runs apart; store writes anew for each request,
     since another may have written the same place in between; a page is of one run. A stage of the user's own
-    reads the outside world where it reads no step.
+    reads the outside world where it reads no step. A batch of reads is of one run, too: each of its partitions may
+    have been read anew since the last.
 
     With a ``batch`` of partitions the step does each of them, and ``partition`` does not matter.
     """
     named = set(_named(step))
-    slices = _slices(workflow, step, batch, named)
+    slices = _slices(workflow, step, batch, named, generation)
     if batch:
         partition = slices[0].partition if len(slices) == 1 else span(batch)
     values = {
@@ -55,7 +56,9 @@ def task_request(
         values={name: value for name, value in values.items() if name in named},
         inputs={name: ref for name, ref in (inputs or {}).items() if name in step.needs},
         upstream=dict(upstream or {}) if whole_run else {},
-        generation=_generation(step, run, partition, generation),
+        generation=_generation(
+            step, run, generation, shared=_is_of_a_partition(workflow, partition) and not slices
+        ),
         timeout=_seconds(workflow, step, max(1, len(slices))),
         retention=_retention(workflow),
         run=run,
@@ -64,7 +67,7 @@ def task_request(
 
 
 def _slices(
-    workflow: Workflow, step: Step, batch: Sequence[Partition], named: set[str]
+    workflow: Workflow, step: Step, batch: Sequence[Partition], named: set[str], generation: str
 ) -> list[Slice]:
     """The partitions that a step of a batch does: all; of a page the last; none where all read the same.
 
@@ -82,8 +85,9 @@ def _slices(
     if step.stage == "collect" and not mine:
         return []
     values = ((one, values_of(workflow, one)) for one in chosen)
+    own = generation if _reads(step) else ""
     return [
-        Slice(partition=one, values={name: all_of[name] for name in sorted(mine)})
+        Slice(partition=one, values={name: all_of[name] for name in sorted(mine)}, generation=own)
         for one, all_of in values
     ]
 
@@ -96,9 +100,20 @@ def _named(step: Step) -> Iterator[str]:
             yield from references({k: v for k, v in use.options.items() if k not in code})
 
 
-def _generation(step: Step, run: RunInfo, partition: Partition | None, given: str) -> str:
-    if step.stage == "collect" or (step.connection and not step.needs):
-        return given if partition else f"{given}:{run.id}"
+def _reads(step: Step) -> bool:
+    """Whether a step reads the outside world."""
+    return step.stage == "collect" or bool(step.connection and not step.needs)
+
+
+def _is_of_a_partition(workflow: Workflow, partition: Partition | None) -> bool:
+    """Whether what is read is the same in every run; all runs of a schedule without partitions have one range."""
+    header = workflow.header
+    return partition is not None and (header.partition is not None or header.schedule is None)
+
+
+def _generation(step: Step, run: RunInfo, given: str, *, shared: bool) -> str:
+    if _reads(step):
+        return given if shared else f"{given}:{run.id}"
     if step.stage == "store":
         return f"{run.id}:{run.requested}"
     return run.id if step.stage == "present" else ""
