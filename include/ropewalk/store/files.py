@@ -40,6 +40,7 @@ RECORDS = "_ropewalk"
 EVERYTHING = "all"
 FILE_ROWS = 8_000_000
 OPEN_FILES = 64
+TRIES = 5  # at a folder that others write to at the same time
 ENDINGS = {"parquet": "parquet", "csv": "csv", "arrow": "arrow"}
 
 
@@ -81,9 +82,24 @@ class Folder:
                 return None  # cut by a crash: what it named is written anew
 
     def overtaken(self, made: Record) -> bool:
-        """Whether a later request has written the scope, or all of the folder."""
+        """Whether a later request has written the scope, or all of the folder.
+
+        RetryableError where one has begun to, and has not ended: until it is done again both may be seen.
+        """
         records = [self.record(), self.record(EVERYTHING)]
-        return any(one.requested > made.requested for one in records if one is not None)
+        later = [one for one in records if one is not None and one.requested > made.requested]
+        if any(not one.content for one in later):
+            raise RetryableError(
+                f"run {later[0].run}, requested later, is writing it, or was cut off while it was",
+                code="contended",
+                hint="run that one again if it has failed",
+            )
+        return bool(later)
+
+    def found(self) -> dict[str, Record]:
+        """The records of what a load of the scope takes the place of, by their scopes."""
+        scopes = self.scopes() if self.scope == EVERYTHING else [self.scope]
+        return {scope: record for scope in scopes if (record := self.record(scope)) is not None}
 
     def scopes(self) -> list[str]:
         """Every scope that has files."""
@@ -122,12 +138,24 @@ def _scope(options: Options, task: Task) -> str:
 
 def _write(folder: Folder, step: str, options: Options, task: Task) -> str:
     """Bring one input into its folder: ``applied``, ``unchanged``, or ``superseded``."""
+    for _ in range(TRIES):
+        with contextlib.suppress(_ChangedError):
+            return _try(folder, step, options, task)
+    raise RetryableError("other loads write the same folder at the same time", code="contended")
+
+
+class _ChangedError(Exception):
+    """Another load has written the folder between the look at it and the moment from which none can."""
+
+
+def _try(folder: Folder, step: str, options: Options, task: Task) -> str:
     request, dataset = task.request, task.input(step)
     content = f"{dataset.ref.fingerprint} {options.format} {options.mode} {options.by}"
     made = Record(content=content, requested=request.run.requested, run=request.run.id, files=[])
     if folder.overtaken(made):
         return "superseded"
-    before = folder.record()
+    found = folder.found()
+    before = found.get(folder.scope)
     same = before is not None and before.content == content and options.mode != "replace"
     aside = f".{folder.scope}.{secrets.token_hex(8)}"
     try:
@@ -135,7 +163,8 @@ def _write(folder: Folder, step: str, options: Options, task: Task) -> str:
         names = {} if same else _make(folder, aside, dataset, options)
         failpoint("files.made")
         files = before.files if same and before is not None else sorted(names.values())
-        done = _swap(folder, aside, made.model_copy(update={"files": files}), names, task)
+        made = made.model_copy(update={"files": files})
+        done = _swap(folder, aside, made, names, found, task)
     finally:
         _remove_folder(folder, aside)
     return "superseded" if not done else "unchanged" if same else "applied"
@@ -180,14 +209,19 @@ def _partitioning(schema: pa.Schema, by: list[str]) -> ds.Partitioning | None:
     )
 
 
-def _swap(folder: Folder, aside: str, made: Record, names: dict[str, str], task: Task) -> bool:
+def _swap(
+    folder: Folder,
+    aside: str,
+    made: Record,
+    names: dict[str, str],
+    found: dict[str, Record],
+    task: Task,
+) -> bool:
     """Put the new files where they belong, and take away those that are no more; False where a later request was first.
 
-    While that goes on the record names the files of both, and no content: what is cut off is done again whole.
+    While that goes on the record names the files of both, and no content: what is cut off is done again whole. Where
+    the records are no longer those that were ``found``, nothing is done: `_ChangedError`.
     """
-    everything = folder.scope == EVERYTHING
-    scopes = folder.scopes() if everything else [folder.scope]
-    found = {scope: record for scope in scopes if (record := folder.record(scope)) is not None}
     old = {scope: one for scope, one in found.items() if one.requested <= made.requested}
     gone = {name for record in old.values() for name in record.files} - set(made.files)
     both = made.model_copy(update={"content": "", "files": sorted({*gone, *made.files})})
@@ -195,8 +229,11 @@ def _swap(folder: Folder, aside: str, made: Record, names: dict[str, str], task:
     task.fence()
     failpoint("files.fenced")
     _evict(folder, aside)
+    failpoint("files.alone")
     if folder.overtaken(made):
         return False
+    if folder.found() != found:
+        raise _ChangedError
     filesystem = folder.root.filesystem
     if names or gone:
         filesystem.move(begun, folder.record_path)

@@ -93,7 +93,7 @@ def lock(connection: psycopg.Connection[Any], load: Load) -> None:
 def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
     """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won.
 
-    An upsert is not superseded by another: of each row the later request's wins.
+    A later upsert supersedes no upsert and no replace: of each row the later request's wins.
     """
     done = connection.execute(
         "SELECT state FROM ropewalk.load WHERE task = %s AND target = %s",
@@ -103,16 +103,27 @@ def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
         return "superseded" if done[0] == "superseded" else "replayed"
     later = connection.execute(
         "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND scope IN (%s, %s)"
-        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s = 'upsert')",
+        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s IN ('upsert', 'replace'))",
         [load.requested, str(load.table), load.scope, EVERYTHING, load.mode],
     ).fetchone()
     if later == (True,):
         return "superseded"
+    return "unchanged" if load.mode != "upsert" and _holds(connection, load) else "apply"
+
+
+def _holds(connection: psycopg.Connection[Any], load: Load) -> bool:
+    """Whether the load's part of the table is as it would make it: its rows, and in a `replace` no others."""
     same = connection.execute(
         "SELECT 1 FROM ropewalk.load WHERE target = %s AND scope = %s AND content = %s AND state = 'current'",
         [str(load.table), load.scope, load.content],
     ).fetchone()
-    return "unchanged" if same is not None and load.mode != "upsert" else "apply"
+    if same is None or load.mode != "replace":
+        return same is not None
+    others = connection.execute(
+        "SELECT 1 FROM ropewalk.load WHERE target = %s AND content <> %s AND state = 'current' LIMIT 1",
+        [str(load.table), load.content],
+    ).fetchone()
+    return others is None
 
 
 def record(connection: psycopg.Connection[Any], load: Load, state: str) -> int:

@@ -45,6 +45,15 @@ if TYPE_CHECKING:
 
 AHEAD = 4  # blocks that are encoded while others are sent
 IDLE = "20s"  # that a transaction stays open of which nothing is heard
+SAFE = """
+SELECT set_config('idle_in_transaction_session_timeout', %s, true),
+    CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END
+"""
+KEY_OF = """
+SELECT attname FROM pg_index CROSS JOIN unnest(indkey) WITH ORDINALITY AS one (number, place)
+    JOIN pg_attribute ON attrelid = indrelid AND attnum = one.number
+WHERE indexrelid = to_regclass(%s) ORDER BY place
+"""
 
 
 def publish(options: Options, task: Task) -> None:
@@ -118,7 +127,7 @@ def _load(database: Database, options: Options, task: Task) -> dict[str, tuple[L
     }
     found: dict[str, tuple[Load, str]] = {}
     session.execute("BEGIN")
-    session.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [IDLE])
+    session.execute(SAFE, [IDLE])
     reaper.lock(database, list(loads.values()))
     failpoint("sink.locked")
     for step, load in loads.items():
@@ -149,8 +158,9 @@ def _apply(database: Database, load: Load, dataset: Dataset, options: Options, t
     schema = as_columns(dataset.schema, existing(connection, load.table))
     reader = _cast(dataset.reader(), schema)
     texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
-    if texts or load.mode == "upsert":
-        _copy_staged(database, load, _as_texts(reader, texts), schema, number, options.key, task)
+    key = options.key or _key_of_later(connection, load)
+    if texts or key:
+        _copy_staged(database, load, _as_texts(reader, texts), schema, number, key, task)
     else:
         _copy(connection, load.table.identifier, reader, load, number, task)
 
@@ -164,6 +174,14 @@ def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
         )
         delete += later.format(sql.Identifier(LOAD), str(load.table), load.requested)
     connection.execute(delete)
+
+
+def _key_of_later(connection: psycopg.Connection[Any], load: Load) -> list[str]:
+    """By what the rows of later upserts are known, which a late `replace` leaves; nothing where it is not late."""
+    if load.mode != "replace" or not ledger.overtaken(connection, load):
+        return []
+    index = sql.Identifier(load.table.schema, key_index(load.table)).as_string(connection)
+    return [row[0] for row in connection.execute(KEY_OF, [index])]
 
 
 def _copy_staged(
@@ -214,8 +232,18 @@ def _stage(database: Database, columns: dict[str, str]) -> sql.Identifier:
 def _check_key(
     connection: psycopg.Connection[Any], load: Load, stage: sql.Identifier, key: list[str]
 ) -> None:
-    """DataError for two rows of one key; and the index that a key needs."""
+    """DataError for two rows of one key, or for a row without; and the index that a key needs."""
     names = sql.SQL(", ").join(map(sql.Identifier, key))
+    missing = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(n)) for n in key)
+    without = connection.execute(
+        sql.SQL("SELECT count(*) FROM {} WHERE {}").format(stage, missing)
+    ).fetchone()
+    if without and without[0]:  # such a row meets none, not even itself
+        raise DataError(
+            f"{load.table}: {without[0]} rows have no key: {' or '.join(key)} is NULL",
+            code="null_key",
+            hint="filter them out, or give them a value: coalesce(…)",
+        )
     doubled = connection.execute(
         sql.SQL(
             "SELECT count(*) FROM (SELECT 1 FROM {} GROUP BY {} HAVING count(*) > 1) AS d"
@@ -227,7 +255,7 @@ def _check_key(
             code="doubled_key",
             hint="deduplicate in a process step",
         )
-    index = sql.Identifier(f"{load.table.name[:40]}_ropewalk_key")
+    index = sql.Identifier(key_index(load.table))
     try:
         connection.execute(
             sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
@@ -238,6 +266,11 @@ def _check_key(
         raise DataError(
             f"{load.table}: its rows are not told apart by {', '.join(key)}", code="key"
         ) from None
+
+
+def key_index(table: Table) -> str:
+    """The name of the index by which rows of an upsert meet others."""
+    return f"{table.name[:40]}_ropewalk_key"
 
 
 def _on_conflict(columns: list[str], key: list[str]) -> sql.Composed:

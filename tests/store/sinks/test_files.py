@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from ropewalk.contracts.errors import ConfigError, RetryableError
+from ropewalk.contracts.errors import ConfigError, FatalError, RetryableError
 from ropewalk.kernel.roots import locate
 from ropewalk.store import files
 from ropewalk.testing.bench import TaskBench
@@ -108,6 +108,38 @@ class TestParquet(FilesSuite):
             self.load(bench, numbers(5), "replace_partition", requested=2, fence=meanwhile)
         assert self.seen() == [7, 8]
         assert list(self.folder.glob(".*")) == []
+
+    def test_what_another_writes_after_the_look_is_looked_at_again(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else the folder keeps an older request's rows, and the record says that it holds the later one's."""
+        self.load(bench, numbers(7), "replace_partition", requested=1)
+        alone, others = files._evict, [3]  # noqa: SLF001 - the moment that is meant
+
+        def evict(folder: files.Folder, mine: str) -> None:
+            if (
+                others
+            ):  # it ends between the look of the later one and the moment from which that is alone
+                self.load(bench, numbers(5), "replace_partition", requested=others.pop())
+            alone(folder, mine)
+
+        monkeypatch.setattr(files, "_evict", evict)
+        assert not self.load(bench, numbers(7), "replace_partition", requested=4).replayed
+        assert self.seen() == [7]
+        assert self.load(bench, numbers(7), "replace_partition", requested=6).replayed
+
+    def test_while_a_later_request_is_half_written_an_older_one_is_not_done(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.load(bench, numbers(1), "replace_partition", requested=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_take_away", lambda *_: 1 / 0)
+            with pytest.raises(FatalError, match="ZeroDivisionError"):
+                self.load(bench, numbers(1, 2), "replace_partition", by=["word"], requested=5)
+        with pytest.raises(RetryableError, match="requested later, is writing it, or was cut off"):
+            self.load(bench, numbers(3), "replace_partition", requested=4)
+        self.load(bench, numbers(4), "replace_partition", requested=6)
+        assert self.seen() == [4]
 
     def test_a_load_that_was_cut_off_is_not_taken_for_whole(
         self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,14 @@ from tests.conftest import Database, Postgres
 from tests.disks import small_disk
 
 UTC = dt.UTC
+WATCH = """
+CREATE TABLE out.watched (said text);
+GRANT SELECT, INSERT ON out.watched TO ropewalk_store;
+CREATE FUNCTION out.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO out.watched VALUES (current_setting('synchronous_commit')); RETURN NULL;
+END $$;
+CREATE TRIGGER watch AFTER INSERT ON out.days FOR EACH STATEMENT EXECUTE FUNCTION out.watch();
+"""
 
 
 class TestPostgres(SinkSuite):
@@ -84,6 +92,46 @@ class TestPostgres(SinkSuite):
             data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
             self.publish(bench, data, "upsert", key=["n"], requested=requested)
         assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "e"), (2, "e"), (3, "c")]
+
+    def test_a_row_without_a_key_is_refused(self, bench: TaskBench) -> None:
+        """It would meet none, and be there once more after every run."""
+        data = pa.table({"n": [1, None], "word": ["a", "b"]})
+        with pytest.raises(DataError, match="1 rows have no key: n is NULL"):
+            self.publish(bench, data, "upsert", key=["n"])
+
+    def test_a_replacement_that_comes_late_leaves_the_rows_of_a_later_upsert(
+        self, bench: TaskBench
+    ) -> None:
+        """And loads the others: of each row the later request's wins."""
+
+        def load(requested: int, mode: str, *rows: tuple[int, str], **more: Any) -> Any:
+            data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
+            do = [("postgres", {**self.options, "mode": mode, **more})]
+            report = bench.run("store", do, inputs={"days": data}, requested=requested)
+            return report.published[0]
+
+        load(1, "upsert", (1, "a"), key=["n"])
+        load(5, "upsert", (2, "e"), (3, "e"), key=["n"])
+        assert not load(3, "replace", (2, "c"), (4, "c")).superseded
+        assert sorted(self.query("SELECT n, word FROM out.days")) == [(2, "e"), (3, "e"), (4, "c")]
+
+    def test_a_replacement_is_unchanged_only_where_nothing_else_is_there(
+        self, bench: TaskBench
+    ) -> None:
+        self.load(bench, numbers(2), "replace_partition", partition=2, requested=2)
+        self.load(bench, numbers(7), "replace", requested=1)
+        assert self.seen() == [2, 7]
+        assert not self.load(bench, numbers(7), "replace", requested=3).replayed
+        assert self.seen() == [7]
+        assert self.load(bench, numbers(7), "replace", requested=4).replayed
+
+    def test_a_load_waits_for_the_disk_where_the_database_does_not(self, bench: TaskBench) -> None:
+        self.load(bench, numbers(1), "append")
+        with psycopg.connect(self.database.superuser, autocommit=True) as session:
+            assert session.execute("SHOW synchronous_commit").fetchone() == ("off",)
+            session.execute(WATCH)
+        self.load(bench, numbers(2), "append", partition=2)
+        assert self.query("SELECT DISTINCT said FROM out.watched") == [("on",)]
 
     def test_a_replacement_that_comes_late_leaves_the_partitions_of_later_requests(
         self, bench: TaskBench
