@@ -29,6 +29,7 @@ from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, State, TaskRequest, Use
 from ropewalk.kernel.ledger import Ledger, Row
 from ropewalk.kernel.migrations import migrate
+from ropewalk.kernel.perform import WINDOW
 
 from tests.conftest import Postgres
 
@@ -182,7 +183,7 @@ class Machine(RuleBasedStateMachine):
     def _end(self, attempt: Attempt) -> None:
         self.alive.remove(attempt)
         made = self.model.manifests.get(attempt.key)
-        if made is not None and made.since == attempt.row["since"]:
+        if made is not None and all(getattr(made, name) == attempt.row[name] for name in WINDOW):
             outcome: Report | Problem = made
         else:
             outcome = Problem(detail="it fails, or another has read on", retryable=True)
@@ -254,7 +255,8 @@ class Machine(RuleBasedStateMachine):
         now = datetime.now(UTC)
         return Report(
             key=attempt.key, workflow="demo", step="reads", stage="store", plugins=["numbers"], run=attempt.run,
-            since=attempt.row["since"], watermark=self.source if until is None else until, started=now, ended=now,
+            watermark=self.source if until is None else until, started=now, ended=now,
+            **{name: attempt.row[name] for name in WINDOW},
         )  # fmt: skip
 
     def some(self, *states: State) -> bool:

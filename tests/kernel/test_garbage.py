@@ -196,9 +196,11 @@ def test_the_task_that_a_step_with_a_cursor_reads_on_from_is_kept(place: Place) 
     )
     place.row("c" * 64, "failed")
     place.connection.execute("UPDATE task SET key = %s WHERE key = %s", [key_of(ref), "b" * 64])
-    assert place.collect() == Garbage(tasks=2)
+    assert place.collect() == Garbage(tasks=1)
     assert place.collect() == Garbage()
     assert place.store.dataset(ref).rows == 3
+    rows = place.connection.execute("SELECT key FROM task WHERE state = 'succeeded'").fetchall()
+    assert len(rows) == 2  # what each of them has read is known when its run is cleared
 
 
 def test_of_two_collectors_one_works(place: Place, postgres: Postgres) -> None:

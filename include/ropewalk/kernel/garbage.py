@@ -21,6 +21,7 @@ from ropewalk.contracts.models import Garbage, Report, TaskRequest
 from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.manifests import GONE, MANIFEST, TOMBSTONE, VERDICT, Manifest, folder
+from ropewalk.kernel.reads import READS
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage, load
 
@@ -41,7 +42,10 @@ WHERE state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NU
 ORDER BY workflow, step, ended_at DESC
 """  # what the next task of a step with a cursor reads on from
 SUCCEEDED = "SELECT request FROM task WHERE state = 'succeeded'"
-OLD = f"state IN ('succeeded', 'failed', 'cancelled') AND NOT {IN_USE} AND key <> ALL(%(held)s)"
+OLD = f"""
+state IN ('succeeded', 'failed', 'cancelled') AND NOT {IN_USE} AND key <> ALL(%(held)s)
+AND NOT (state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL)
+"""  # what a task with a cursor has read is known for ever: its run, cleared, must read that again and nothing else
 Ages = dict[str, float]
 
 
@@ -87,6 +91,7 @@ class Collector:
                 self.held = self._held()
                 for key, ages in folders.items():
                     self._folder(key, ages)
+                self._old_reads()
                 self._old_rows()
         return Garbage(busy=not alone, **self.counts)
 
@@ -209,6 +214,18 @@ class Collector:
     def _delete(self, key: str, names: Iterable[str]) -> None:
         for name in () if self.dry_run else names:
             self.store.objects.delete(f"{folder(key)}/{name}")
+
+    def _old_reads(self) -> None:
+        """Forget which reads were asked for anew where all that was read is gone."""
+        found: defaultdict[str, Ages] = defaultdict(dict)
+        for path, age in self.store.objects.ages(READS):
+            found[path.split("/")[2]][path] = age
+        for first, ages in found.items():
+            keys = {first, *(path.rpartition("-")[2] for path in ages)}
+            if min(ages.values()) < self.retention or any(map(self.store.manifest, sorted(keys))):
+                continue
+            for path in () if self.dry_run else ages:
+                self.store.objects.delete(path)
 
     def _old_rows(self) -> None:
         """Forget tasks that nobody has asked for since."""

@@ -56,11 +56,11 @@ UPDATE task SET state = 'queued', request = %(request)s, run_id = %(run)s, reque
 WHERE key = %(key)s AND state IN ('failed', 'cancelled')
 RETURNING *, pg_notify(%(channel)s, 'queued')
 """
-# `head` is the task that has read furthest; `mine` what this run itself has read before it was cleared: it reads
-# that again, and no further than where another run went on from.
+# `head` is the task that has read furthest; `mine` what this run itself has read before it was cleared, or another of
+# its partition: it reads that again, and no further than where another run went on from.
 CLAIM = """
 WITH next AS (
-    SELECT key, workflow, step, run_id, state FROM task AS it
+    SELECT key, workflow, step, partition, run_id, state FROM task AS it
     WHERE (state = 'queued' OR (state = 'running' AND lease_until < clock_timestamp()))
         AND NOT (cursor AND EXISTS (
             SELECT FROM task AS other WHERE other.workflow = it.workflow AND other.step = it.step
@@ -76,7 +76,8 @@ WITH next AS (
 ), mine AS (
     SELECT read.* FROM next CROSS JOIN LATERAL (
         SELECT key, since, previous, report -> 'watermark' AS watermark FROM task
-        WHERE workflow = next.workflow AND step = next.step AND run_id = next.run_id
+        WHERE workflow = next.workflow AND step = next.step
+            AND (run_id = next.run_id OR partition = next.partition)
             AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
         ORDER BY ended_at DESC LIMIT 1
     ) AS read

@@ -12,7 +12,7 @@ from typing import Any
 
 from ropewalk.contracts.errors import FatalError, RetryableError, RopewalkError
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import Report, Scalar, TaskRequest
+from ropewalk.contracts.models import Report, TaskRequest
 from ropewalk.kernel.batch import Batch, only
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.failpoints import failpoint
@@ -20,6 +20,7 @@ from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage
 from ropewalk.kernel.task import Task, located
 
+WINDOW = ("since", "until", "previous")  # what a task with a cursor reads, and after whom
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SPILLED = "failed to offload data block"
 FULL_SAID = ("No space left on device", SPILLED)
@@ -35,7 +36,7 @@ def perform(
     """
     known = store.known(task_key(request))
     if known is not None:
-        return _adopted(known.report, told.get("since"))
+        return _adopted(known.report, told)
     failpoint("task.begun")
     stage.accept(request)
     with scratch_folder(settings.scratch_dir) as scratch:
@@ -67,9 +68,10 @@ def _task(
     return Task(request, store, settings, scratch, key=key, **told)
 
 
-def _adopted(report: Report, since: Scalar) -> Report:
+def _adopted(report: Report, told: dict[str, Any]) -> Report:
     """The report of an attempt that committed and could not say so; FatalError where another task has read on since."""
-    if report.watermark is not None and report.since != since:
+    moved = any(getattr(report, name) != told.get(name) for name in WINDOW)
+    if report.watermark is not None and moved:
         raise FatalError(
             f"an attempt that was given up has read on from {report.since!r}, and another task since",
             code="overlap",

@@ -303,7 +303,7 @@ class Task:
             columns=self.draft.columns(),
             rows=rows,
             checks=self.checks,
-            since=self.since if self.watermark is not None else None,
+            **(self._window() if self.watermark is not None else {}),
             watermark=self.watermark,
             metrics=self.metrics,
             formats=self.formats,
@@ -317,6 +317,10 @@ class Task:
             started=self.started,
             ended=datetime.now(UTC),
         )
+
+    def _window(self) -> dict[str, Any]:
+        """What it has read by its cursor, and after whom."""
+        return {"since": self.since, "until": self.until, "previous": self.previous}
 
     def _parsed(self, kind: str, use: Use, place: str) -> tuple[Plugin, PluginOptions]:
         try:

@@ -85,6 +85,7 @@ class _Loader:
         steps = self._steps(header) if header else {}
         if header and not self.problems:
             self._edges(steps)
+            self._cursors(header, steps)
         if header and foretold and not self.problems:
             self.columns = self._columns(header, steps)
         if not self.problems and self.unasked is not None:
@@ -178,6 +179,18 @@ class _Loader:
             self.report(
                 ("steps", cycle[0]), ConfigError(f"the steps run in a circle: {text}", code="cycle")
             )
+
+    def _cursors(self, header: Header, steps: Mapping[str, Step]) -> None:
+        """Refuse to read on from run to run where every run is of the same range."""
+        if header.partition is not None or header.start is None or header.end is None:
+            return
+        for step in steps.values():
+            if any(use.options.get("cursor") for use in step.do):
+                told = "a cursor reads on from run to run, but from start to end this workflow is one range"
+                error = ConfigError(
+                    told, code="cursor", hint="leave out end, or add partition: day"
+                )
+                self.report(("steps", step.name, "with", "cursor"), error)
 
     def _columns(self, header: Header, steps: Mapping[str, Step]) -> dict[str, Columns]:
         """The columns of each step; refuses every column that is known not to be there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ropewalk.contracts.columns import Columns
 from ropewalk.contracts.durations import Length
@@ -98,6 +98,14 @@ class Options(PluginOptions):
         6, ge=1, le=50, description="how often a page is asked for before it fails"
     )
     max_pages: int = Field(100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Options:
+        if self.partition_by is not None and self.cursor is not None:
+            raise ValueError(
+                "a cursor goes past what is of another partition: give partition_by or cursor"
+            )
+        return self
 
 
 def columns(options: Options, _: object) -> Columns:

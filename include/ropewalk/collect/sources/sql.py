@@ -52,6 +52,10 @@ class Options(PluginOptions):
     def _one_of_both(self) -> Options:
         if (self.query is None) == (self.table is None):
             raise ValueError("give a query or a table")
+        if self.partition_by is not None and self.cursor is not None:
+            raise ValueError(
+                "a cursor goes past what is of another partition: give partition_by or cursor"
+            )
         return self
 
 
