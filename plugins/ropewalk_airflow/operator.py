@@ -196,8 +196,7 @@ class StageOperator(BaseOperator):
         """What XCom keeps of a report; a task that failed raises its error."""
         if status.state is State.SUCCEEDED and status.report is not None:
             self.report = status.report
-            if status.report.why and not status.reused:
-                self.log.info("Why it ran: %s", "; ".join(status.report.why))
+            self._say_why(status.report, context["dag_run"].run_id, told=bool(status.reused))
             self._say_report(status.report)
             self._tell_assets(status.report, context)
             outputs = {
@@ -209,6 +208,15 @@ class StageOperator(BaseOperator):
         error = error_of(status.error or Problem(detail="the stage gave no reason", retryable=True))
         _leave_failure(error, context)
         raise error
+
+    def _say_why(self, report: Report, run: str, *, told: bool) -> None:
+        """Why the task ran; or whose work it has found in the dataset store, where that is not told yet."""
+        if told:
+            return
+        if report.run != run:
+            self.log.info("Reused: run %s has done this already", report.run)
+        elif report.why:
+            self.log.info("Why it ran: %s", "; ".join(report.why))
 
     def _say_report(self, report: Report) -> None:
         rows = report.rows

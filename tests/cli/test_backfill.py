@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
+from ropewalk.cli.airflow import Airflow
 from ropewalk.cli.backfill import batches, fitting, length, workflow_named
 from ropewalk.cli.dry_run import Foreseen, foresee, say_foreseen, store_of_installation
 from ropewalk.cli.run import run_workflow
@@ -187,3 +196,38 @@ def test_what_is_foreseen_of_a_store_is_named(
     told = capsys.readouterr().out
     assert "to run: 2013-01-01, 2013-01-03 … 2013-01-04\n" in told
     assert "reused: 2013-01-02\n" in told
+
+
+@pytest.mark.parametrize("apart", [-3600, 0, 3600])
+def test_a_backfill_is_requested_by_airflows_clock(apart: int) -> None:
+    """A clock that is wrong here would have its loads lose to those of runs before, or win over later ones."""
+    with server(apart) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        address = {"url": url, "username": "u", "password": "p"}
+        moment = Airflow(client, address).now() / 1_000_000
+    assert abs(moment - time.time() - apart) < (2 if apart else 0.5)
+
+
+@contextmanager
+def server(apart: int) -> Iterator[str]:
+    """A server that lets anyone log in, and whose clock is so many seconds ahead."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate((timestamp or time.time()) + apart, usegmt=True)
+
+        def do_GET(self) -> None:
+            body = json.dumps({"access_token": "t", "version": "3.3"}).encode()
+            self.send_response(201 if self.command == "POST" else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the name is the library's
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()

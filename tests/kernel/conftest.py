@@ -64,7 +64,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., TaskRequest]:
     ) -> TaskRequest:
         fields = {
             name: options.pop(name)
-            for name in ("max_quarantined", "timeout", "inputs", "generation", "step")
+            for name in ("max_quarantined", "timeout", "inputs", "generation", "step", "partition")
             if name in options
         }
         fields.setdefault("step", "act")

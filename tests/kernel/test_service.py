@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from ropewalk.contracts.errors import (
+    ConfigError,
     ContractError,
     DataError,
     FatalError,
     RetryableError,
 )
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import State, TaskRequest
+from ropewalk.contracts.models import State, TaskRequest, Use
 from ropewalk.testing.services import StageService, running
+from ropewalk.testing.sinks import day
 
 Ask = Callable[..., TaskRequest]
 Make = Callable[..., StageService]
@@ -160,6 +163,54 @@ def test_a_run_that_is_cleared_reads_again_what_it_has_read(
     newest = service.do(ask("window", rows=1, run="c", step="windows"))
     assert (newest.since, newest.metrics["until"]) == (3, None)
     assert service.do(ask("window", rows=1, run="d", step="windows")).since == newest.watermark
+
+
+def test_another_run_of_the_partition_reads_again_what_was_read_of_it(
+    service: StageService, ask: Ask
+) -> None:
+    days = {n: day(n) for n in (1, 2)}
+    for n, run in ((1, "e"), (2, "f")):
+        service.do(ask("window", rows=n, run=run, step="days", partition=days[n]))
+    again = service.do(ask("window", rows=9, run="g", step="days", partition=days[1]))
+    assert (again.since, again.metrics["until"]) == (None, 1)
+
+
+def test_what_a_lost_attempt_has_read_is_not_taken_where_another_run_has_read_on(
+    service: StageService, ask: Ask
+) -> None:
+    """It read to the source's end then, and its run may take no more than lies before the other's."""
+    service.do(ask("window", rows=1, run="h", step="lost"))
+    cleared = ask("window", rows=5, run="h", step="lost")
+    service.do(cleared)
+    with psycopg.connect(service.database_url, autocommit=True) as session:
+        session.execute(
+            "UPDATE collect.task SET state = 'cancelled', report = NULL WHERE key = %s",
+            [task_key(cleared)],
+        )
+    service.do(ask("window", rows=7, run="i", step="lost"))
+    with pytest.raises(FatalError, match="another task since"):
+        service.do(cleared)
+
+
+def test_a_task_that_outlives_its_lease_is_still_the_same_attempts(
+    make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    """Its service renews the lease, and another replica leaves it alone."""
+    with running(make(ROPEWALK_LEASE_SECONDS="0.6"), make(ROPEWALK_LEASE_SECONDS="0.6")) as both:
+        key = both[0].submit(ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))).key
+        until(lambda: begun(tmp_path / "mark"))
+        time.sleep(3)
+        (tmp_path / "go").touch()
+        assert both[0].end(key).state is State.SUCCEEDED
+        with psycopg.connect(both[0].database_url) as session:
+            found = session.execute("SELECT attempt FROM collect.task WHERE key = %s", [key])
+            assert found.fetchall() == [(1,)]
+
+
+def test_checks_that_a_stage_does_not_make_are_refused(service: StageService, ask: Ask) -> None:
+    request = ask().model_copy(update={"checks": [Use(plugin="not_null", options={})]})
+    with pytest.raises(ConfigError, match="checks stand after a process step"):
+        service.do(request)
 
 
 def test_of_a_step_that_reads_on_one_task_runs_at_a_time(

@@ -137,7 +137,7 @@ class Backfill:
         self, session: Airflow, workflow: Workflow, conf: dict[str, Scalar], console: Console
     ) -> None:
         self._airflow, self._workflow, self._console = session, workflow, console
-        self._requested = time.time_ns() // 1000
+        self._requested = session.now()
         self._conf = {**conf, "requested": self._requested}
         self._runs: list[Run] = []
         self.outcome = Outcome()

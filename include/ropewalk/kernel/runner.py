@@ -90,7 +90,8 @@ class Runner:
         def gone(task: asyncio.Task[None]) -> None:
             if len(self._attempts) >= self.settings.workers or attempt.row["cursor"]:
                 self.wake.set()  # another may have waited for this one's place, or for its end
-            self._attempts.pop(attempt.key, None)
+            if self._attempts.get(attempt.key) is attempt:  # it may have been claimed again
+                del self._attempts[attempt.key]
             if not task.cancelled() and task.exception():
                 log.error("attempt.lost", key=attempt.key, exc_info=task.exception())
 

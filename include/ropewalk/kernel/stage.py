@@ -59,6 +59,11 @@ class Stage:
             raise ConfigError(
                 f"this is the stage {self.name!r}, not {request.stage!r}", code="wrong_stage"
             )
+        if request.checks and "check" not in self.kinds:
+            raise ConfigError(
+                f"the stage {self.name!r} judges no rows: checks stand after a process step",
+                code="checks",
+            )
         for use, kind in [(use, self.kinds[0]) for use in request.do] + [
             (use, "check") for use in request.checks
         ]:
