@@ -35,15 +35,17 @@ def _one(file: str, text: str, instead: str, test: str, only: str = "") -> Mutan
 
 
 SINK = "tests/store/sinks/test_postgres.py"
+FILES = "tests/store/sinks/test_files.py"
+SERVICE = "tests/kernel/test_service.py"
 GARBAGE = "tests/kernel/test_garbage.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
     "fence and ledger": Mutant(
         (
-            ("kernel/child.py", 'if self._down.recv_bytes() != b"yes":', 'if self._down.recv_bytes() == b"?":'),
+            ("kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"'),
             ("store/ledger.py", "if done is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
-            ("store/ledger.py", 'return "unchanged" if same is not None', 'return "unchanged" if same == ()'),
+            ("store/ledger.py", 'return "unchanged" if load.mode != "upsert"', 'return "unchanged" if load.mode == ""'),
         ),
         SINK,
         "report_was_lost",
@@ -58,6 +60,19 @@ MUTANTS = {
     "order of rows in an upsert": _one(
         "store/postgres.py", "if key and ledger.overtaken(connection, load):", OFF, SINK, "upserts_that_come_late"
     ),
+    "rows of upserts later than a replacement": _one(
+        "store/postgres.py", 'if load.mode != "replace" or not', "if load.mode or not", SINK, "later_upsert"
+    ),
+    "key of every row": _one("store/postgres.py", "if without and without[0]:", OFF, SINK, "without_a_key"),
+    "nothing else where a replacement is unchanged": _one(
+        "store/ledger.py", "return others is None", "return True", SINK, "unchanged_only"
+    ),
+    "commit on disk": _one("store/postgres.py", "WHEN 'off' THEN", "WHEN 'on' THEN", SINK, "waits_for_the_disk"),
+    "records looked at again": _one("store/files.py", "if folder.found() != found:", OFF, FILES, "after_the_look"),
+    "a later load half-written": _one(
+        "store/files.py", "if any(not one.content for one in later):", OFF, FILES, "half_written"
+    ),
+    "heartbeat": _one("kernel/runner.py", "due = time", "due = False and time", SERVICE, "outlives_its_lease"),
     "link, not rename": _one(
         "kernel/objects.py", "os.link(draft, path)", "draft.rename(path)", "tests/kernel/test_objects.py", "directory"
     ),
@@ -108,6 +123,20 @@ MUTANTS = {
         "kernel/garbage.py", "seat = self.store.objects.seat(name)", 'seat = ""', GARBAGE, "commit_any_more"
     ),
     "what the collector holds": _one("kernel/garbage.py", "if key in self.held:", OFF, GARBAGE, "retention_hold"),
+    "what the tables hold": _one(
+        "kernel/garbage.py", "for key in self._outside():", "for key in ():", "tests/store/test_current.py",
+        "another_stage",
+    ),
+    "what a cursor has read": _one(
+        "kernel/garbage.py", "AND NOT (state = 'succeeded' AND", "AND NOT (false AND", GARBAGE, "reads_on_from"
+    ),
+    "the read that counts": _one(
+        "kernel/reads.py", "generation = store.objects.read(told[-1]).decode()", "generation = FIRST",
+        "tests/kernel/test_batch.py", "after_a_clear",
+    ),
+    "window of a lost attempt": _one(
+        "kernel/perform.py", 'WINDOW = ("since", "until", "previous")', 'WINDOW = ("since",)', SERVICE, "lost_attempt"
+    ),
     "one reader of a watermark": Mutant(
         (
             ("kernel/ledger.py", "AND NOT (cursor AND EXISTS (", "AND NOT (false AND EXISTS ("),

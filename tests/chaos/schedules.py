@@ -49,7 +49,14 @@ TABLE_POINTS = (
     "sink.connected", "sink.locked", "sink.deleted", "sink.copying", "sink.loaded", "sink.fenced", "sink.committed",
 )  # fmt: skip
 POINTS_APART = (*TABLE_POINTS, "sink.prepared", "sink.decided")  # where they are in two databases
-FILE_POINTS = ("files.made", "files.fenced", "files.moved", "files.taken", "files.recorded")
+FILE_POINTS = (
+    "files.made",
+    "files.fenced",
+    "files.alone",
+    "files.moved",
+    "files.taken",
+    "files.recorded",
+)
 SINKS = ("postgres", "postgres", "postgres", "files")
 STAGES = {"collect": 2, "store": 2}
 SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment

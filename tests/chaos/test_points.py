@@ -35,7 +35,14 @@ POINTS = (
     "sink.committed", "manifest.fenced", "manifest.written", "manifest.created", "task.done",
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
-FILE_POINTS = ("files.made", "files.fenced", "files.moved", "files.taken", "files.recorded")
+FILE_POINTS = (
+    "files.made",
+    "files.fenced",
+    "files.alone",
+    "files.moved",
+    "files.taken",
+    "files.recorded",
+)
 POINTS_APART = ("sink.prepared", "sink.fenced", "sink.decided")
 SERVICE_POINTS = ("submit.asked", "submit.entered", "task.claimed", "task.ending")
 
@@ -126,9 +133,10 @@ def test_a_replica_that_freezes_past_its_lease_and_wakes_up(
     run(chaos, mode, point, "freeze")
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("point", SERVICE_POINTS)
-def test_a_stage_that_is_killed(chaos: World, point: str) -> None:
-    run(chaos, "append", point, "kill")
+def test_a_stage_that_is_killed(chaos: World, point: str, mode: str) -> None:
+    run(chaos, mode, point, "kill")
     for service in chaos.all_services():
         if service.process is not None and service.process.poll() is not None:
             service.start()
@@ -151,7 +159,7 @@ def test_an_error_and_a_freeze_between_two_databases(chaos: World, point: str, h
 
 
 @pytest.mark.parametrize("mode", FILE_MODES)
-@pytest.mark.parametrize("point", [*FILE_POINTS, *POINTS[-4:]])
+@pytest.mark.parametrize("point", [POINTS[0], *FILE_POINTS, *POINTS[-4:]])
 def test_a_child_that_is_killed_while_it_publishes_files(
     chaos: World, point: str, mode: str
 ) -> None:
@@ -175,9 +183,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize(
-    ("point", "mode"), list(zip(FILE_POINTS, FILE_MODES + FILE_MODES[1:], strict=True))
-)
+@pytest.mark.parametrize(("point", "mode"), list(zip(FILE_POINTS, FILE_MODES * 2, strict=True)))
 def test_a_child_that_is_killed_while_it_publishes_to_a_bucket(
     bucket: World, point: str, mode: str
 ) -> None:
