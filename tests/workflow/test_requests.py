@@ -115,6 +115,14 @@ def test_a_collect_step_that_is_cleared_reads_anew() -> None:
     assert key("b", generation="run-1/4") == key("b", generation="0")
 
 
+def test_each_run_of_a_schedule_without_partitions_reads_anew() -> None:
+    """Also from a first to a last day; without a schedule that range is read once."""
+    ranged = TEXT.replace("partition: day", "end: 2013-12-31")
+    assert key("a", ranged, **OTHER_RUN) == key("a", ranged)
+    scheduled = f'schedule: "@hourly"\n{ranged}'
+    assert key("a", scheduled, **OTHER_RUN) != key("a", scheduled)
+
+
 def test_the_version_of_a_plugin_does() -> None:
     one = request("b")
     newer = one.do[0].model_copy(update={"version": "2"})

@@ -209,8 +209,9 @@ class Plugin:
                 code="missing_option",
                 field=path,
             )
+        of = f", option {path!r}" if path else ""
         return ConfigError(
-            f"{self.kind} {self.name!r}, option {path!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"{self.kind} {self.name!r}{of}: {first['msg'].removeprefix('Value error, ')}",
             code="bad_option",
             field=path,
         )
