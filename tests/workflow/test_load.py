@@ -272,15 +272,21 @@ MISTAKES = [
     ),
     (
         "a cursor over one range",
-        "start: 2013-01-01\nend: 2013-12-31\nsteps:\n  a:\n    collect: sql\n"
-        "    with: {connection: db, table: t, cursor: {column: id}}\n",
-        "w.yaml:6:38: a cursor reads on from run to run, but from start to end this workflow is one range"
-        " (leave out end, or add partition: day)",
+        (
+            "start: 2013-01-01\nend: 2013-12-31\nsteps:\n  a:\n    collect: sql\n"
+            "    with: {connection: db, table: t, cursor: {column: id}}\n"
+        ),
+        (
+            "w.yaml:6:38: a cursor reads on from run to run, but from start to end this workflow is one range"
+            " (leave out end, or add partition: day)"
+        ),
     ),
     (
         "a cursor past the rows of other partitions",
-        "partition: day\nstart: 2013-01-01\nsteps:\n  a:\n    collect: sql\n"
-        "    with: {connection: db, table: t, partition_by: at, cursor: {column: id}}\n",
+        (
+            "partition: day\nstart: 2013-01-01\nsteps:\n  a:\n    collect: sql\n"
+            "    with: {connection: db, table: t, partition_by: at, cursor: {column: id}}\n"
+        ),
         "w.yaml:6:5: source 'sql': a cursor goes past what is of another partition: give partition_by or cursor",
     ),
     (

@@ -85,10 +85,11 @@ def _with_inputs_there(stage: Address, request: TaskRequest, store: DatasetStore
 
 def _ended(stage: Address, request: TaskRequest, tell: Tell) -> Report:
     """The report of the task, when it has ended; a user who does not want to wait cancels it."""
-    path, after = f"/v1/tasks/{task_key(request)}", 0
+    asked = f"/v1/tasks/{task_key(request)}"
     status = TaskStatus.model_validate(
-        stage.call("PUT", path, json=request.model_dump(mode="json"))
+        stage.call("PUT", asked, json=request.model_dump(mode="json"))
     )
+    path, after = f"/v1/tasks/{status.key}", 0  # of a partition that was read anew, that read's
     try:
         while not status.state.ended:
             status = TaskStatus.model_validate(stage.call("GET", path, params={"wait": WAIT}))
