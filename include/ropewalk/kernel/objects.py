@@ -91,7 +91,7 @@ class Directory:
         path = self._path(name)
         mine = path.parent / f".{path.name}.{secrets.token_hex(8)}"
         while not mine.exists():
-            self._make(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)  # made safe with what is created in it
             with contextlib.suppress(FileNotFoundError):  # the folder was another's to remove
                 mine.touch(exist_ok=False)
         for seat in path.parent.glob(f".{path.name}.*"):
@@ -115,7 +115,12 @@ class Directory:
             return False  # the collector has removed the folder meanwhile
         finally:
             draft.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        for folder in path.parents:
+            _sync_folder(
+                folder
+            )  # those above are safe already, or come with the seat: then it takes no time
+            if folder == self.root:
+                break
         return True
 
     def rise(self, name: str, seat: str) -> None:
