@@ -26,7 +26,8 @@ WAYS = ("fail", "fatal", "crash", "die", "bug", "odd", "lose", "eat")
 @pytest.fixture
 def told() -> dict[str, Any]:
     """What Airflow gives a task, as far as the end of one needs it."""
-    return {"ti": SimpleNamespace(xcom_push=lambda **_: None, map_index=-1)}
+    run = SimpleNamespace(run_id="run-1")
+    return {"ti": SimpleNamespace(xcom_push=lambda **_: None, map_index=-1), "dag_run": run}
 
 
 def finish(hook: StageHook, request: TaskRequest, told: dict[str, Any]) -> Any:
