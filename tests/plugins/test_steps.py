@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from airflow.providers.openlineage.extractors import OperatorLineage
 from airflow.sdk.definitions.retry_policy import RetryAction
@@ -200,6 +201,13 @@ def test_the_log_says_which_run_has_done_it_already(
     assert told[:2] == ["Reused: run the-first has done this already for 2013-01-05"] * 2
     assert told[2].startswith("Stage store has task ")
     assert second.left["made"] == first.left["made"]
+    with psycopg.connect(
+        line.results.stage("process")
+    ) as session:  # as after a batch: no row of the day's own
+        session.execute("DELETE FROM process.task WHERE workflow = 'reused'")
+    capsys.readouterr()
+    line.run("reused", steps, "the-third").do("rows", "made")
+    assert "Reused: run the-first has done this already" in logged(capsys)
 
 
 def test_openlineage_is_told_where_each_column_comes_from(line: Line) -> None:
