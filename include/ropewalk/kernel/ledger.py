@@ -75,10 +75,15 @@ WITH next AS (
     ) AS read
 ), mine AS (
     SELECT read.* FROM next CROSS JOIN LATERAL (
-        SELECT key, since, previous, report -> 'watermark' AS watermark FROM task
-        WHERE workflow = next.workflow AND step = next.step
-            AND (run_id = next.run_id OR partition = next.partition)
+        (SELECT key, since, previous, report -> 'watermark' AS watermark, ended_at FROM task
+        WHERE workflow = next.workflow AND step = next.step AND run_id = next.run_id
             AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
+        ORDER BY ended_at DESC LIMIT 1)
+        UNION ALL
+        (SELECT key, since, previous, report -> 'watermark', ended_at FROM task
+        WHERE workflow = next.workflow AND step = next.step AND coalesce(partition, '') = next.partition
+            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
+        ORDER BY ended_at DESC LIMIT 1)
         ORDER BY ended_at DESC LIMIT 1
     ) AS read
 ), span AS (
