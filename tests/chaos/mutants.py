@@ -70,7 +70,7 @@ MUTANTS = {
     "commit on disk": _one("store/postgres.py", "WHEN 'off' THEN", "WHEN 'on' THEN", SINK, "waits_for_the_disk"),
     "records looked at again": _one("store/files.py", "if folder.found() != found:", OFF, FILES, "after_the_look"),
     "a later load half-written": _one(
-        "store/files.py", "if any(not one.content for one in later):", OFF, FILES, "half_written"
+        "store/files.py", "(one for one in later if not one.content)", "iter(())", FILES, "half_written"
     ),
     "heartbeat": _one("kernel/runner.py", "due = time", "due = False and time", SERVICE, "outlives_its_lease"),
     "link, not rename": _one(

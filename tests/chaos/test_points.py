@@ -27,6 +27,7 @@ from tests.chaos.loads import (
     sums,
     unbalanced,
 )
+from tests.chaos.schedules import FILE_POINTS
 from tests.chaos.world import PATIENCE, World, gone, world
 
 # Reached in the child that loads; the order is that of the load.
@@ -35,14 +36,6 @@ POINTS = (
     "sink.committed", "manifest.fenced", "manifest.written", "manifest.created", "task.done",
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
-FILE_POINTS = (
-    "files.made",
-    "files.fenced",
-    "files.alone",
-    "files.moved",
-    "files.taken",
-    "files.recorded",
-)
 POINTS_APART = ("sink.prepared", "sink.fenced", "sink.decided")
 SERVICE_POINTS = ("submit.asked", "submit.entered", "task.claimed", "task.ending")
 

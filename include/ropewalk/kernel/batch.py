@@ -162,9 +162,9 @@ class Batch(Task):
                 request = settled(parts.of(one), self.store)
                 begun.append((request, self._begin(request, run, commits)))
                 if len(begun) > AHEAD:
-                    self._settle(*begun.popleft(), run, explain)
+                    self._take_in(*begun.popleft(), run, explain)
             while begun:
-                self._settle(*begun.popleft(), run, explain)
+                self._take_in(*begun.popleft(), run, explain)
         self._refuse_failed()
 
     def _begin(self, request: TaskRequest, run: Run, commits: Executor) -> Future[Report]:
@@ -173,12 +173,12 @@ class Batch(Task):
             known = self.store.known(task_key(request))
             if known is None:
                 return commits.submit(self._commit, self._made(request, run))
-        except Exception as error:  # noqa: BLE001 - `_settle` tells it, in its turn
+        except Exception as error:  # noqa: BLE001 - `_take_in` tells it, in its turn
             return _told(error)
         self.reused += 1
         return _told(known.report)
 
-    def _settle(self, request: TaskRequest, begun: Future[Report], run: Run, explain: Any) -> None:
+    def _take_in(self, request: TaskRequest, begun: Future[Report], run: Run, explain: Any) -> None:
         """Take in what has come of a partition."""
         name = _name(request)
         try:

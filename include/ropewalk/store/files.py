@@ -88,9 +88,9 @@ class Folder:
         """
         records = [self.record(), self.record(EVERYTHING)]
         later = [one for one in records if one is not None and one.requested > made.requested]
-        if any(not one.content for one in later):
+        if cut := next((one for one in later if not one.content), None):
             raise RetryableError(
-                f"run {later[0].run}, requested later, is writing it, or was cut off while it was",
+                f"run {cut.run}, requested later, is writing it, or was cut off while it was",
                 code="contended",
                 hint="run that one again if it has failed",
             )

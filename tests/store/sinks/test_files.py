@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -114,17 +116,27 @@ class TestParquet(FilesSuite):
     ) -> None:
         """Else the folder keeps an older request's rows, and the record says that it holds the later one's."""
         self.load(bench, numbers(7), "replace_partition", requested=1)
-        alone, others = files._evict, [3]  # noqa: SLF001 - the moment that is meant
+        alone, go = threading.Event(), threading.Event()
 
-        def evict(folder: files.Folder, mine: str) -> None:
-            if (
-                others
-            ):  # it ends between the look of the later one and the moment from which that is alone
-                self.load(bench, numbers(5), "replace_partition", requested=others.pop())
-            alone(folder, mine)
+        def stop(point: str) -> None:
+            if point == "files.alone" and threading.current_thread() is not threading.main_thread():
+                alone.set()
+                assert go.wait(20)
 
-        monkeypatch.setattr(files, "_evict", evict)
-        assert not self.load(bench, numbers(7), "replace_partition", requested=4).replayed
+        def older() -> None:
+            self.load(bench, numbers(5), "replace_partition", requested=3)
+
+        monkeypatch.setattr(files, "failpoint", stop)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(older)
+            assert alone.wait(20)
+
+            def meanwhile() -> None:
+                go.set()
+                first.result()
+
+            later = self.load(bench, numbers(7), "replace_partition", requested=4, fence=meanwhile)
+        assert not later.replayed
         assert self.seen() == [7]
         assert self.load(bench, numbers(7), "replace_partition", requested=6).replayed
 
