@@ -1,5 +1,5 @@
 """(c) A table into Postgres: by the store stage, by psql's copy from a ready binary file, by pandas; and by the
-sink in this process with and without all that has the rows there once: ledger, fence, locks and manifest.
+sink in this process with and without all that has the rows there once: ledgers, lease, fence, locks and manifest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bench.clock import alternate
 from bench.data import sample
 from bench.options import Options
+from bench.protocol import Fence, Guard, guarded
 from bench.stack import Stack, stack
 from bench.table import Figure
 from bench.transfer import written
@@ -21,7 +22,7 @@ from bench.transfer import written
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from ropewalk.contracts.models import DatasetRef, TaskRequest
+    from ropewalk.contracts.models import DatasetRef, Report, TaskRequest
 
 TITLE = "(c) a table of ten columns into Postgres"
 PART = 20  # to_sql loads a part of the rows: one of so many
@@ -30,8 +31,8 @@ SCHEMA = "bench"
 
 def run(options: Options) -> Iterator[Figure]:
     """Measures all, each into an empty table."""
-    with stack(options.folder, ("store",)) as running:
-        load = Load(running, sample(options.rows))
+    with stack(options.folder, ("store",)) as running, guarded(running) as guard:
+        load = Load(running, guard, sample(options.rows))
         load.by_stage("sample")  # the table that psql's file is taken from
         load.prepare()
         rivals = {
@@ -60,6 +61,7 @@ class Load:
     """The table, and the ways of loading it."""
 
     stack: Stack
+    guard: Guard
     table: pa.Table
     ref: DatasetRef = field(init=False)
     frame: pd.DataFrame = field(init=False)
@@ -87,7 +89,7 @@ class Load:
         self.stack.stages["store"].do(self._request(table or f"by_stage_{secrets.token_hex(4)}"))
 
     def by_sink(self) -> None:
-        """The same task in this process, to its manifest."""
+        """The same task in this process, from its entry in a ledger to its report there."""
         from ropewalk.kernel.perform import perform
         from ropewalk.kernel.settings import Settings
         from ropewalk.kernel.stage import built_in
@@ -97,7 +99,14 @@ class Load:
         store, scratch = self.stack.store, self.stack.folder / "sink-scratch"
         settings = Settings(store_url=(self.stack.folder / "store").as_uri(), scratch_dir=scratch)
         request = self._request(f"by_sink_{secrets.token_hex(4)}")
-        perform(load_stage(built_in("store")), request, store=store, settings=settings)
+
+        def work(_: str, attempt: int, fence: Fence) -> Report:
+            stage = load_stage(built_in("store"))
+            return perform(
+                stage, request, store=store, settings=settings, attempt=attempt, fence=fence
+            )
+
+        self.guard.do(request, work)
 
     def _request(self, table: str) -> TaskRequest:
         from ropewalk.contracts.models import RunInfo, TaskRequest, Use

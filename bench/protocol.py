@@ -11,7 +11,9 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
 from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.ledger import Ledger
+from ropewalk.kernel.migrations import migrate
 from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService, running
 
@@ -40,6 +43,10 @@ INSERT INTO process.task (key, workflow, step, run_id, requested, request, asker
 SELECT md5(n::text) || md5((-n)::text), workflow, step, 'run-' || n, n, request, '', state, 1, report, ended_at
 FROM generate_series(1, %s) AS n, (SELECT * FROM process.task WHERE state = 'succeeded' LIMIT 1) AS one
 """
+
+Fence = Callable[[], None]
+Work = Callable[[str, int, Fence], Report]
+"""A task's work, given its key, the number of the attempt and the fence."""
 
 
 def run(options: Options) -> Iterator[Figure]:
@@ -62,35 +69,62 @@ def run(options: Options) -> Iterator[Figure]:
 
 def _cost(where: Stack) -> float:
     """The median seconds of the protocol of a task."""
+    with guarded(where) as guard:
+        return median(seconds(lambda: guard.do(*_nothing(where.store))) for _ in range(TASKS))
+
+
+def _nothing(store: DatasetStore) -> tuple[TaskRequest, Work]:
+    """A task whose work is none: the seat, and the manifest."""
+    request = _request(secrets.token_hex(8))
+
+    def work(key: str, attempt: int, fence: Fence) -> Report:
+        draft = store.draft(key, attempt)
+        now = datetime.now(UTC)
+        report = Report(
+            key=key, workflow="bench", step="one", stage="process", plugins=["sql"], run="bench",
+            outputs=draft.finish(), started=now, ended=now,
+        )  # fmt: skip
+        draft.commit(report, before=fence)
+        return report
+
+    return request, work
+
+
+@dataclass
+class Guard:
+    """Every statement about one task, in the order in which a service makes them."""
+
+    ledger: Ledger
+    loop: asyncio.Runner
+
+    def do(self, request: TaskRequest, work: Work) -> None:
+        """Do a task as an attempt that holds its lease: asked for, taken, renewed before it commits, and told."""
+        key, run = task_key(request), self.loop.run
+        run(self.ledger.submit(key, request))
+        row = run(self.ledger.claim("bench:0#", 60))
+        number = row["attempt"] if row else 1
+        report = work(key, number, lambda: self._renew(key, number))
+        run(self.ledger.add_lines(key, number, [(datetime.now(UTC), "info", "done")]))
+        run(self.ledger.end(key, number, report))
+        run(self.ledger.read(key))
+
+    def _renew(self, key: str, attempt: int) -> None:
+        if not self.loop.run(self.ledger.renew(key, attempt, 60, None)):
+            raise RuntimeError("the task is no longer this attempt's")
+
+
+@contextmanager
+def guarded(where: Stack) -> Iterator[Guard]:
+    """The ledger of a stage that does not run here."""
+    url = where.databases.stage("process")
+    migrate(url, "process")
     with asyncio.Runner() as loop:
-        ledger = Ledger.at(where.databases.stage("process"), "process")
+        ledger = Ledger.at(url, "process")
         loop.run(ledger.pool.open(wait=True))
         try:
-            return median(
-                seconds(lambda: loop.run(_task(ledger, where.store))) for _ in range(TASKS)
-            )
+            yield Guard(ledger, loop)
         finally:
             loop.run(ledger.pool.close())
-
-
-async def _task(ledger: Ledger, store: DatasetStore) -> None:
-    """Every statement of one task, in the order in which a service and its child make them."""
-    request = _request(secrets.token_hex(8))
-    key = task_key(request)
-    await ledger.submit(key, request)
-    row = await ledger.claim("bench:0#", 60)
-    number = row["attempt"] if row else 1
-    draft = store.draft(key, number)
-    await ledger.renew(key, number, 60, None)
-    now = datetime.now(UTC)
-    report = Report(
-        key=key, workflow="bench", step="one", stage="process", plugins=["sql"], run="bench",
-        outputs=draft.finish(), started=now, ended=now,
-    )  # fmt: skip
-    draft.commit(report, before=lambda: None)
-    await ledger.add_lines(key, number, [(now, "info", "done")])
-    await ledger.end(key, number, report)
-    await ledger.read(key)
 
 
 def _request(name: str) -> TaskRequest:

@@ -72,6 +72,10 @@ MUTANTS = {
     "a later load half-written": _one(
         "store/files.py", "(one for one in later if not one.content)", "iter(())", FILES, "half_written"
     ),
+    "files as they were written": _one(
+        "store/files.py", "for path in written}",
+        "for path in written if filesystem.get_file_info(path).type == FileType.File}", FILES, "taken_for_none",
+    ),
     "heartbeat": _one("kernel/runner.py", "due = time", "due = False and time", SERVICE, "outlives_its_lease"),
     "link, not rename": _one(
         "kernel/objects.py", "os.link(draft, path)", "draft.rename(path)", "tests/kernel/test_objects.py", "directory"
@@ -96,6 +100,7 @@ MUTANTS = {
     ),
     "reaper of older attempts": _one("store/reaper.py", "< attempt:", "< 0:", SINK, "earlier_attempt"),
     "reaper of frozen loads": _one("store/reaper.py", "if times >= FROZEN:", OFF, SINK, "frozen"),
+    "readers of a table that is changed": _one("store/columns.py", '"200ms"', '"60s"', SINK, "behind_a_column"),
     "recovery of what is in doubt": _one(
         "store/in_doubt.py", "for gid, old in found:", "for gid, old in found[:0]:", IN_DOUBT, "next_attempt or starts"
     ),

@@ -39,7 +39,10 @@ from tests.chaos.loads import (
     sums,
     unbalanced,
 )
-from tests.chaos.world import LEASE, World, gone, world
+from tests.chaos.world import LEASE, WAYS, World, gone, world
+
+Fault = Callable[["Schedule", int], None]
+"""What is done to the world when a process has reached a point."""
 
 POINTS = (
     "submit.asked", "submit.entered", "task.claimed", "task.begun", "part.written", "part.added", "manifest.fenced",
@@ -63,6 +66,7 @@ SOMEWHERE = "anywhere"  # the phase of a fault that comes at a random moment
 WAIT = (
     4.0 * LEASE
 )  # seconds for a point to be reached: a load may wait for another's lock, or for a lease
+HALVED = 0.2  # seconds for something to go by a way
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -215,8 +219,7 @@ class Schedule:
         ):  # it went by itself meanwhile: there was no fault
             FAULTS[kind](self, child)
             self.tally.faults[kind, point] += 1
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGCONT)
+        _continue(child)
 
     def _wrong(self, runs: Iterable[dict[str, Report]]) -> list[str]:
         """What is not as after a clean pass."""
@@ -291,25 +294,48 @@ def _crash_postgres(schedule: Schedule, _: int) -> None:
     schedule.world.server.start()
 
 
-def _cut(schedule: Schedule, _: int) -> None:
-    schedule.world.proxies["postgres"].cut()
+def _cut(way: str) -> Fault:
+    """Every connection of a way is reset."""
+
+    def fault(schedule: Schedule, _: int) -> None:
+        for proxy in schedule.world.proxies[way]:
+            proxy.cut()
+
+    return fault
 
 
-def _halve(schedule: Schedule, child: int) -> None:
-    schedule.world.proxies["postgres"].halve(schedule.dice.choice((1, 3)))
+def _halve(way: str) -> Fault:
+    """Of what goes by a way next, half comes through, and then nothing."""
+
+    def fault(schedule: Schedule, child: int) -> None:
+        times = schedule.dice.choice((1, 3))
+        for proxy in schedule.world.proxies[way]:
+            proxy.halve(times)
+        _continue(child)
+        time.sleep(HALVED)
+        for proxy in schedule.world.proxies[way]:
+            proxy.halve(0)
+
+    return fault
+
+
+def _silence(way: str) -> Fault:
+    """Nothing goes by a way, nor comes, for a while: half a lease, or longer than one."""
+
+    def fault(schedule: Schedule, child: int) -> None:
+        for proxy in schedule.world.proxies[way]:
+            proxy.hold()
+        _continue(child)
+        time.sleep(LEASE * schedule.dice.choice((0.5, 1.5)))
+        for proxy in schedule.world.proxies[way]:
+            proxy.go_on()
+
+    return fault
+
+
+def _continue(child: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGCONT)
-    time.sleep(0.1)
-    schedule.world.proxies["postgres"].halve(0)
-
-
-def _silence(schedule: Schedule, child: int) -> None:
-    """Nothing comes from the database, and nothing goes there, for a while: half a lease, or longer than one."""
-    schedule.world.proxies["postgres"].hold()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGCONT)
-    time.sleep(LEASE * schedule.dice.choice((0.5, 1.5)))
-    schedule.world.proxies["postgres"].go_on()
 
 
 def _cancel(schedule: Schedule, _: int) -> None:
@@ -325,19 +351,20 @@ def _ask_twice(schedule: Schedule, _: int) -> None:
 def _full(schedule: Schedule, child: int) -> None:
     """The store's disk is full for a while."""
     with schedule.world.full_disk():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGCONT)
+        _continue(child)
         time.sleep(0.3)
 
 
 def _busy(schedule: Schedule, _: int) -> None:
-    """The S3 server answers 503 for a while, and cuts what is under way."""
-    schedule.world.proxies["s3"].answer(*[BUSY] * schedule.dice.choice((1, 4, 12)))
-    schedule.world.proxies["s3"].cut()
+    """The bucket's server answers 503 for a while, and cuts what is under way."""
+    for proxy in schedule.world.proxies["bucket"]:
+        proxy.answer(*[BUSY] * schedule.dice.choice((1, 4, 12)))
+        proxy.cut()
 
 
-FAULTS: dict[str, Callable[[Schedule, int], None]] = {
+FAULTS: dict[str, Fault] = {
     "kill child": _kill_child, "kill stage": _kill_stage, "freeze": _freeze, "crash postgres": _crash_postgres,
-    "cut": _cut, "halve": _halve, "silence": _silence, "cancel": _cancel, "ask twice": _ask_twice, "full": _full,
-    "busy": _busy,
+    "cancel": _cancel, "ask twice": _ask_twice, "full": _full, "busy": _busy,
+    **{f"cut {way}": _cut(way) for way in WAYS}, **{f"halve {way}": _halve(way) for way in WAYS},
+    **{f"silence {way}": _silence(way) for way in WAYS},
 }  # fmt: skip

@@ -48,6 +48,7 @@ REPLICAS = {"store": 2}
 LAKE = "lake"  # the root of the files that are published: a folder, or in a bucket
 APART = "warehouse"  # a database for one of two tables, and the name of its connection
 ROOT_OF_LAKE = f"ROPEWALK_ROOT_{LAKE.upper()}"
+WAYS = ("postgres", "stages", "bucket")  # in which proxies stand
 Answer = TypeVar("Answer")
 Row = tuple[int, str, int]  # number, day, version
 
@@ -117,7 +118,7 @@ class World:
     databases: Databases
     store_url: str
     services: dict[str, list[StageService]] = field(default_factory=dict)
-    proxies: dict[str, Proxy] = field(default_factory=dict)
+    proxies: dict[str, list[Proxy]] = field(default_factory=dict)  # by the way that they stand in
     env: Mapping[str, str] = field(default_factory=dict)
     disk: Path | None = None  # a small one of its own, for the store and the scratch folders
 
@@ -151,10 +152,10 @@ class World:
     @property
     def in_bucket(self) -> bool:
         """Whether the datasets, and what is published as files, are in a bucket."""
-        return "s3" in self.proxies
+        return "bucket" in self.proxies
 
     def can(self, fault: str, *, files: bool) -> bool:
-        """Whether a fault can be had here: ``full`` needs a disk of its own, ``busy`` an S3 server.
+        """Whether a fault can be had here: ``full`` needs a disk of its own, others a bucket.
 
         A bucket knows no rename, so a frozen load of ``files`` may take one away there: docs/exactly-once.md.
         """
@@ -163,7 +164,7 @@ class World:
             "busy": self.in_bucket,
             "freeze": not (files and self.in_bucket),
         }
-        return possible.get(fault, True)
+        return possible.get(fault, self.in_bucket or not fault.endswith("bucket"))
 
     def is_stage(self, pid: int) -> bool:
         """Whether a process is a stage's own, and not one that does a task."""
@@ -181,7 +182,7 @@ class World:
     def heal(self) -> None:
         """Everything runs, and every way is open."""
         self.arm("")
-        for proxy in self.proxies.values():
+        for proxy in self.all_proxies():
             proxy.halve(0)
             proxy.go_on()
         self.wake()
@@ -245,6 +246,10 @@ class World:
     def all_services(self) -> list[StageService]:
         """Every replica of every stage."""
         return [service for replicas in self.services.values() for service in replicas]
+
+    def all_proxies(self) -> list[Proxy]:
+        """Every proxy, in whatever way."""
+        return [proxy for proxies in self.proxies.values() for proxy in proxies]
 
     def dataset(self, rows: list[Row]) -> DatasetRef:
         """A dataset with these rows."""
@@ -400,15 +405,16 @@ def world(
         disk = home / "disk"
         made = World(home, server, databases, (disk / "store").as_uri())
         made.disk = stops.enter_context(_small_disk(disk))
-        made.proxies["postgres"] = Proxy(server.cluster.port)
+        made.proxies["postgres"] = [Proxy(server.cluster.port)]
         made.env = {ROOT_OF_LAKE: str(home / LAKE)}
         (home / LAKE).mkdir()
         if bucket:
             stops.enter_context(_bucket(made))
         os.environ.update(made.env)
-        for proxy in made.proxies.values():
-            stops.callback(proxy.close)
         made.services = {stage: _replicas(made, stage, number) for stage, number in stages.items()}
+        made.proxies["stages"] = [_before(service) for service in made.all_services()]
+        for proxy in made.all_proxies():
+            stops.callback(proxy.close)
         for service in made.all_services():
             stops.callback(_end, service)
         _start(made.all_services())
@@ -435,23 +441,24 @@ def _bucket(made: World) -> Iterator[None]:
     folder = made.home / "s3"
     folder.mkdir()
     with s3_server(folder) as url:
-        made.proxies["s3"] = Proxy(int(url.rpartition(":")[2]))
+        through = Proxy(int(url.rpartition(":")[2]))
+        made.proxies["bucket"] = [through]
         made.store_url = "s3://ready/store"
         made.env = {
             "AWS_ACCESS_KEY_ID": USER,
             "AWS_SECRET_ACCESS_KEY": PASSWORD,
             "AWS_DEFAULT_REGION": "us-east-1",
-            "ROPEWALK_S3_ENDPOINT": f"http://127.0.0.1:{made.proxies['s3'].port}",
-            ROOT_OF_LAKE: f"s3://ready/lake?endpoint=http://127.0.0.1:{made.proxies['s3'].port}",
+            "ROPEWALK_S3_ENDPOINT": f"http://127.0.0.1:{through.port}",
+            ROOT_OF_LAKE: f"s3://ready/lake?endpoint=http://127.0.0.1:{through.port}",
         }
         yield
 
 
 def _replicas(made: World, stage: str, number: int) -> list[StageService]:
-    through = made.proxies["postgres"].port
+    (postgres,) = made.proxies["postgres"]
 
     def proxied(dsn: str) -> str:
-        return dsn.replace(f":{made.server.cluster.port}/", f":{through}/")
+        return dsn.replace(f":{made.server.cluster.port}/", f":{postgres.port}/")
 
     env = {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'include'}",
@@ -478,6 +485,13 @@ def _replicas(made: World, stage: str, number: int) -> list[StageService]:
         )
         for _ in range(number)
     ]
+
+
+def _before(service: StageService) -> Proxy:
+    """A proxy by which the service is asked from now on."""
+    proxy = Proxy(service.port)
+    service.asked_at = proxy.port
+    return proxy
 
 
 def _start(services: list[StageService]) -> None:

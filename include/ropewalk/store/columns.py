@@ -17,6 +17,7 @@ PARTITION, LOAD = "_ropewalk_partition", "_ropewalk_load"
 OWN = {PARTITION: "text", LOAD: "bigint"}
 RESERVED = ("_ropewalk_",)
 SYSTEM = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"}
+MOMENT = "200ms"  # that readers may be kept waiting by a change that has not begun
 MOST_COLUMNS, LONGEST_NAME, MOST_DIGITS = 1_598, 63, 16_383
 WIDER = {
     "smallint": ("integer", "bigint", "numeric", "double precision"),
@@ -78,10 +79,14 @@ def check_name(name: str, table: Table) -> None:
 def ensure(
     connection: psycopg.Connection[Any], table: Table, wanted: Mapping[str, str], *, evolve: bool
 ) -> None:
-    """Have the table with at least these columns; what is missing is made in a transaction of its own."""
+    """Have the table with at least these columns; what is missing is made in a transaction of its own.
+
+    LockNotAvailable where somebody reads it: whoever waits to change a table keeps new readers waiting behind.
+    """
     if not _missing(connection, table, wanted, evolve=evolve):
         return
     with connection.transaction():
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [MOMENT])
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"ddl {table}"]
         )

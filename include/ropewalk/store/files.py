@@ -171,9 +171,12 @@ def _try(folder: Folder, step: str, options: Options, task: Task) -> str:
 
 
 def _make(folder: Folder, aside: str, dataset: Dataset, options: Options) -> dict[str, str]:
-    """Write the files aside; the name that each will have, by its name there."""
+    """Write the files aside; the name that each will have, by its name there.
+
+    What was written counts, and not what is found there: another load may have removed it since.
+    """
     filesystem, ending = folder.root.filesystem, ENDINGS[options.format]
-    reader = dataset.reader()
+    reader, written = dataset.reader(), list[str]()
     ds.write_dataset(
         reader,
         folder.at(aside),
@@ -186,11 +189,10 @@ def _make(folder: Folder, aside: str, dataset: Dataset, options: Options) -> dic
         max_open_files=OPEN_FILES,
         existing_data_behavior="overwrite_or_ignore",
         use_threads=False,  # the rows stay in their order
+        file_visitor=lambda file: written.append(file.path),
     )
-    selector = FileSelector(folder.at(aside), recursive=True)
     start = PurePosixPath(folder.at(aside))
-    found = (i.path for i in filesystem.get_file_info(selector) if i.type == FileType.File)
-    return {path: PurePosixPath(path).relative_to(start).as_posix() for path in found}
+    return {path: PurePosixPath(path).relative_to(start).as_posix() for path in written}
 
 
 def _partitioning(schema: pa.Schema, by: list[str]) -> ds.Partitioning | None:

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -103,7 +104,8 @@ def _have_tables(database: Database, options: Options, task: Task) -> None:
     for step, table in database.tables.items():
         columns = postgres_types(task.input(step).schema, table)
         need_key(columns, options.key, table)
-        ensure(session, table, columns, evolve=options.columns == "evolve")
+        evolved = partial(ensure, session, table, columns, evolve=options.columns == "evolve")
+        reaper.in_moments(database, evolved, task.settings.lock_seconds)
         refuse_rounding(session, table, task.input(step).schema)
 
 

@@ -6,7 +6,8 @@ session of the same role may end it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from ropewalk.store.in_doubt import Database
 from ropewalk.store.ledger import Load
 
 PATIENCE, WAITS = "5s", 6  # for another load's locks: so long, so many times
+PAUSE = 0.8  # seconds between two tries at a change that locks readers out
 FROZEN = 3  # looks at which not a byte more has come
 SESSIONS = """
 SELECT pid, application_name FROM pg_stat_activity
@@ -50,16 +52,41 @@ def end_older_attempts(connection: psycopg.Connection[Any], key: str, attempt: i
 def lock(database: Database, loads: Iterable[Load]) -> None:
     """Keep others from the loads' parts of their tables; what is in the way, and frozen or in doubt, is ended."""
     ordered = sorted(loads, key=lambda one: (str(one.table), one.scope))
-    connection, seen = database.session, Seen()
+    _patiently(database, lambda: _lock(database.session, ordered))
+
+
+def in_moments(database: Database, change: Callable[[], None], seconds: float) -> None:
+    """Change what others read: tried for so long, about once a second, each time for a moment.
+
+    ``change`` raises LockNotAvailable where it was not let; what is in the way, and frozen or in doubt, is ended.
+    """
+    tries = max(1, round(seconds / WAITS))
+    _patiently(database, lambda: _in_moments(change, tries))
+
+
+def _patiently(database: Database, work: Callable[[], None]) -> None:
+    """Do what may have to wait for locks, `WAITS` times; in between, what is frozen or in doubt is ended."""
+    seen = Seen()
     for _ in range(WAITS - 1):
         try:
-            _lock(connection, ordered)
+            work()
         except pg.LockNotAvailable:
-            seen = _end_frozen(connection, seen)
+            seen = _end_frozen(database.session, seen)
             in_doubt.settle(database.name)
         else:
             return
-    _lock(connection, ordered)
+    work()
+
+
+def _in_moments(change: Callable[[], None], tries: int) -> None:
+    for _ in range(tries - 1):
+        try:
+            change()
+        except pg.LockNotAvailable:
+            time.sleep(PAUSE)
+        else:
+            return
+    change()
 
 
 def _lock(connection: psycopg.Connection[Any], loads: list[Load]) -> None:

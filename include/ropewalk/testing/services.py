@@ -37,7 +37,8 @@ PATIENCE = 60.0  # seconds
 class StageService:
     """One replica of a stage in a process of its own; ``stage`` is a built-in's name or a module to run.
 
-    ``key`` signs the tokens that it answers to; it calls itself ``audience``.
+    ``key`` signs the tokens that it answers to; it calls itself ``audience``. It is asked at its port, or
+    at that of what stands before it, ``asked_at``.
     """
 
     stage: str
@@ -50,6 +51,7 @@ class StageService:
     flight_port: int = field(default_factory=free_port)
     timeout: float = 40.0  # seconds that a client of it waits for an answer
     patience: float = PATIENCE  # seconds that it may take to start, and a task to end
+    asked_at: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @cached_property
@@ -60,7 +62,7 @@ class StageService:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.asked_at or self.port}"
 
     @property
     def flight(self) -> str:

@@ -140,6 +140,25 @@ class TestParquet(FilesSuite):
         assert self.seen() == [7]
         assert self.load(bench, numbers(7), "replace_partition", requested=6).replayed
 
+    def test_files_that_another_has_removed_before_they_took_their_place_are_not_taken_for_none(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else those before them are taken away, and nothing is there in their place."""
+        self.load(bench, numbers(1), "replace_partition", requested=1)
+        write = ds.write_dataset
+
+        def written_and_removed(data: Any, base_dir: str, *, filesystem: Any, **more: Any) -> None:
+            write(data, base_dir, filesystem=filesystem, **more)
+            filesystem.delete_dir_contents(base_dir)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files.ds, "write_dataset", written_and_removed)
+            with pytest.raises(RetryableError, match="cannot be written"):
+                self.load(bench, numbers(2), "replace_partition", requested=2)
+        assert self.seen() == [1]
+        self.load(bench, numbers(2), "replace_partition", requested=2)
+        assert self.seen() == [2]
+
     def test_while_a_later_request_is_half_written_an_older_one_is_not_done(
         self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

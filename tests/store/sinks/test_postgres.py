@@ -7,6 +7,7 @@ import decimal
 import math
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -242,6 +243,40 @@ class TestPostgres(SinkSuite):
                 self.publish(impatient, pa.table({"n": [2], "new": [1]}), requested=2)
         assert told.value.code == "locked"
         assert self.query("SELECT n FROM out.days") == [(1,)]
+
+    def test_nobody_waits_to_read_behind_a_column_that_waits(
+        self, bench: TaskBench, tmp_path: Path
+    ) -> None:
+        """PostgreSQL has new readers queue behind who waits to change a table, here behind a reader that takes long."""
+        self.publish(bench, pa.table({"n": [1]}))
+        patient = TaskBench(tmp_path / "patient", lock_seconds=20)
+        with (
+            ThreadPoolExecutor(1) as pool,
+            psycopg.connect(self.database.stage("store")) as long,
+            psycopg.connect(self.database.stage("store"), autocommit=True) as short,
+        ):
+            long.execute("SELECT * FROM out.days")  # its transaction stays open
+            short.execute("SET statement_timeout TO '4s'")
+            load = pool.submit(self.publish, patient, pa.table({"n": [2], "new": [1]}), requested=2)
+            for _ in range(100):
+                assert short.execute("SELECT n FROM out.days").fetchall() == [(1,)]
+                time.sleep(0.02)
+            long.rollback()
+            assert load.result().published[0].rows == 1
+        assert self.query("SELECT n, new FROM out.days") == [(2, 1)]
+
+    def test_a_frozen_load_that_keeps_a_column_waiting_is_ended(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.publish(bench, pa.table({"n": [1]}))
+        monkeypatch.setattr(reaper, "PAUSE", 0.05)
+        with psycopg.connect(
+            self.database.stage("store"), application_name="ropewalk:frozen:1"
+        ) as frozen:
+            frozen.pgconn.exec_(b"COPY out.days FROM STDIN")
+            self.publish(bench, pa.table({"n": [2], "new": [1]}), requested=2)
+            frozen.close()
+        assert self.query("SELECT n, new FROM out.days") == [(2, 1)]
 
     def test_a_frozen_table_refuses_a_new_column(self, bench: TaskBench) -> None:
         self.publish(bench, pa.table({"n": [1]}))
