@@ -152,7 +152,7 @@ class TestParquet(FilesSuite):
             filesystem.delete_dir_contents(base_dir)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files.ds, "write_dataset", written_and_removed)
+            patch.setattr(ds, "write_dataset", written_and_removed)
             with pytest.raises(RetryableError, match="cannot be written"):
                 self.load(bench, numbers(2), "replace_partition", requested=2)
         assert self.seen() == [1]
