@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tests.e2e.conftest import ROOT, Stack, until
@@ -17,12 +20,12 @@ FEBRUARY = """
     FROM flights.departures WHERE date BETWEEN '2013-02-01' AND '2013-02-04' GROUP BY date ORDER BY date"""
 
 
-def ropewalk(stack: Stack, *words: str) -> subprocess.Popen[str]:
-    """The command, begun."""
+def ropewalk(stack: Stack, *words: str, to: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """The command, begun; it prints to a pipe, or to what a descriptor names."""
     command = [sys.executable, "-m", "ropewalk.cli", *words]
     return subprocess.Popen(
-        command, env=stack.variables, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )  # fmt: skip
+        command, env=stack.variables, cwd=ROOT, stdout=to, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def said(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -57,6 +60,21 @@ def test_a_backfill_loads_each_day_as_a_run_of_it_would(stack: Stack) -> None:
     assert stack.query(FEBRUARY) == days
     told = said(ropewalk(stack, "backfill", *words, "--batch", "3d", "--dry-run"))
     assert "4 partitions in 2 runs; about" in told
+
+
+def test_a_terminal_shows_how_far_a_backfill_is(stack: Stack) -> None:
+    ours, its = pty.openpty()
+    words = ("flights_daily", "--from", "2013-02-01", "--to", "2013-02-04", "--batch", "3d")
+    running = ropewalk(stack, "backfill", *words, to=its)
+    os.close(its)
+    shown = ""
+    with open(ours, encoding="utf-8", errors="replace") as terminal, suppress(OSError):  # noqa: PTH123 - it has no path
+        while some := terminal.read(1):
+            shown += some
+    assert running.wait(600) == 0, shown
+    assert "0/4" in shown
+    assert "4/4" in shown
+    assert re.search(r"2013-02-0\d\S*: .*(collect|flights|departures|publish|waits)", shown), shown
 
 
 def test_a_day_that_is_wrong_fails_alone_and_a_killed_stage_costs_nothing(stack: Stack) -> None:
