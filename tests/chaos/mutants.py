@@ -63,6 +63,16 @@ MUTANTS = {
     "rows of upserts later than a replacement": _one(
         "store/postgres.py", 'if load.mode != "replace" or not', "if load.mode or not", SINK, "later_upsert"
     ),
+    "rows of an upsert that are there": _one(
+        "store/ledger.py", "    return since == (", "    return False and since == (", SINK, "same_rows_again"
+    ),
+    "order of a batch's partitions": _one(
+        "kernel/batch.py", "requested = run.requested + self._places[name]", "requested = run.requested",
+        "tests/kernel/test_batch.py", "whoever_ends_last",
+    ),
+    "seat of the next attempt": _one(
+        "kernel/datasets.py", 'error.code != "fenced"', "True", "tests/kernel/test_datasets.py", "successor"
+    ),
     "key of every row": _one("store/postgres.py", "if without and without[0]:", OFF, SINK, "without_a_key"),
     "nothing else where a replacement is unchanged": _one(
         "store/ledger.py", "return others is None", "return True", SINK, "unchanged_only"

@@ -334,7 +334,7 @@ def test_batches_over_one_range_at_once_do_not_disturb_each_other(
             errors.append(error)
 
     threads = [
-        threading.Thread(target=run, args=given) for given in ((7, 0, 3), (8, 1, 3), (9, 0, 2))
+        threading.Thread(target=run, args=given) for given in ((70, 0, 3), (80, 1, 3), (90, 0, 2))
     ]
     for thread in threads:
         thread.start()
@@ -343,7 +343,33 @@ def test_batches_over_one_range_at_once_do_not_disturb_each_other(
     assert errors == []
     assert shop.totals() == {name: 4 * (1 + number) for number, name in enumerate(NAMES)}
     assert shop.query("SELECT count(*), count(DISTINCT (sold, shop)) FROM out.clean") == [(32, 32)]
-    requested = (
-        "SELECT DISTINCT scope, requested FROM ropewalk.load WHERE state = 'current' ORDER BY 1"
+    requested = (  # a partition is asked for a moment after the one before
+        "SELECT DISTINCT scope, requested / 10 FROM ropewalk.load WHERE state = 'current' ORDER BY 1"
     )
     assert shop.query(requested) == [(NAMES[0], 9), (NAMES[1], 9), (NAMES[2], 9), (NAMES[3], 8)]
+
+
+@pytest.mark.parametrize("mode", ["{mode: upsert, key: [shop]}", "{mode: replace}"])
+def test_rows_that_meet_over_partitions_are_those_of_the_latest_whoever_ends_last(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """As after runs of one day each, though the later half of a backfill is done before the earlier."""
+    text = WORKFLOW.replace("from: [clean, totals]", "from: [totals]").replace(
+        "{schema: out, mode: replace_partition}", mode.replace("{", "{schema: out, ")
+    )
+    found = []
+    for name, ranges in (
+        ("singly", [(day, None, place) for place, day in enumerate(DAYS)]),
+        ("halves", [(DAYS[2], DAYS[3], 2), (DAYS[0], DAYS[1], 0)]),
+        ("one_more", [(DAYS[0], DAYS[3], 0), (DAYS[1], None, 1)]),
+    ):
+        workflow = loads(text.replace("schema: out", f"schema: {name}"), Path("shop.yaml"))
+        monkeypatch.setenv("ROPEWALK_ROOT_DATA", str(tmp_path / name / "data"))
+        monkeypatch.setenv("ROPEWALK_CONNECTION_RESULTS", database.stage("store"))
+        one = Shop(database, tmp_path / name, workflow)
+        one.sell(1)
+        for first, last, place in ranges:
+            one.run(first, last, requested=100 + place, generation=f"from {first} to {last}")
+        found.append(one.query(f"SELECT day, shop, total FROM {name}.totals ORDER BY shop"))
+    assert found[0] == found[1] == found[2]
+    assert {str(day) for day, *_ in found[0]} == {NAMES[3]}

@@ -88,6 +88,18 @@ def test_an_attempt_that_was_overtaken_cannot_commit(store: DatasetStore) -> Non
     assert list(store.objects.names("tasks")) == []
 
 
+def test_an_attempt_that_was_overtaken_leaves_its_successor_the_seat(store: DatasetStore) -> None:
+    """It is stopped before it commits, and continued while the next one works."""
+    first, second = store.draft(KEY, 1), store.draft(KEY, 2)
+    for draft in (first, second):
+        draft.writer("data", TABLE.schema).write(TABLE)
+        draft.finish()
+    with pytest.raises(RetryableError, match="a later attempt has taken"):
+        commit(first)
+    first.discard()
+    assert commit(second).rows == TABLE.num_rows
+
+
 def test_what_was_committed_before_a_later_attempt_began_counts(store: DatasetStore) -> None:
     first = store.draft(KEY, 1)
     first.writer("data", TABLE.schema).write(TABLE.slice(0, 3))

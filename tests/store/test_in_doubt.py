@@ -232,14 +232,13 @@ def test_the_collector_asks_both_databases(two: Two) -> None:
     assert current([request]) == {report.key}
 
 
-def test_a_wait_in_a_transaction_is_kept_up(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_in_a_transaction_is_kept_up(two: Two) -> None:
     """While another database is written, however long that takes."""
-    monkeypatch.setattr(in_doubt, "AWAKE", 0.05)
     with psycopg.connect(two.dsns["results"], autocommit=True) as session:
         session.execute("SET idle_in_transaction_session_timeout TO '500ms'")
         session.execute("BEGIN")
         waiting = in_doubt.Database("results", session, {}, alone=False)
-        with in_doubt.awake([waiting]), psycopg.connect(two.dsns["warehouse"]) as busy:
+        with in_doubt.awake([waiting], 0.05), psycopg.connect(two.dsns["warehouse"]) as busy:
             busy.execute("SELECT pg_sleep(1.5)")
         assert session.execute("SELECT 1").fetchone() == (1,)
 

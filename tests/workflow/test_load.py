@@ -271,6 +271,16 @@ MISTAKES = [
         'w.yaml:17:21: merge keys and keys that are not words are not allowed (write "{{ … }}" in quotes)',
     ),
     (
+        "two inputs into one table",
+        FILE.replace(
+            "from: b\n    with: {schema: s}", "from: [a, b]\n    with: {schema: s, tables: {a: b}}"
+        ),
+        (
+            "w.yaml:17:23: 'a' and 'b' go to one table, postgres://results/s.b"
+            " (UNION them in a process step, or name another table)"
+        ),
+    ),
+    (
         "a cursor over one range",
         (
             "start: 2013-01-01\nend: 2013-12-31\nsteps:\n  a:\n    collect: sql\n"

@@ -131,20 +131,26 @@ def batches(workflow: Workflow, first: date, last: date, days: int) -> list[Batc
 
 
 class Backfill:
-    """One backfill: its runs, until all have ended. All of them were requested at one moment."""
+    """One backfill: its runs, until all have ended.
+
+    All were requested at one moment, each partition a microsecond after the one before: as they would be one by one.
+    """
 
     def __init__(
         self, session: Airflow, workflow: Workflow, conf: dict[str, Scalar], console: Console
     ) -> None:
         self._airflow, self._workflow, self._console = session, workflow, console
         self._requested = session.now()
-        self._conf = {**conf, "requested": self._requested}
+        self._conf = conf
         self._runs: list[Run] = []
+        self._places: dict[str, int] = {}
         self.outcome = Outcome()
 
     def run(self, groups: Sequence[Batch], at_once: int) -> Outcome:
         """Do all batches, so many at once; what has failed of one does not keep the rest of it."""
         waiting = list(groups)
+        names = [one.name for group in groups for one in group.partitions]
+        self._places = {name: place for place, name in enumerate(names)}
         total = sum(len(group.partitions) for group in groups)
         try:
             with _progress(self._console) as shown:
@@ -167,7 +173,13 @@ class Backfill:
         first, last = batch.days
         again = sum(run.batch.name == batch.name for run in self._runs)
         name = f"{PREFIX}{batch.name}__{self._requested}" + (f"__{again}" if again else "")
-        conf = {**self._conf, "date": first.isoformat(), "to": last.isoformat()}
+        requested = self._requested + self._places[batch.partitions[0].name]
+        conf = {
+            **self._conf,
+            "requested": requested,
+            "date": first.isoformat(),
+            "to": last.isoformat(),
+        }
         self._airflow.trigger(self._workflow.name, name, conf)
         self._runs.append(Run(name, batch))
 

@@ -44,7 +44,7 @@ def _account(report: Report, reports: Mapping[str, Report]) -> Account:
     wrong = "; ".join([*_inputs_wrong(report, reports), *_own_wrong(report)])
     if report.published:
         kept = [one.rows for one in report.published if not one.superseded]
-        all_kept = len(kept) == len(report.published)
+        all_kept = not any(one.superseded or one.left for one in report.published)
         told = "each table has the rows of its step" if all_kept else "a later run's rows are kept"
         return Account(report, came, sum(kept), told, wrong)
     went = rows.out if report.output is not None else None
@@ -78,7 +78,7 @@ def _own_wrong(report: Report) -> Iterator[str]:
     totals: dict[tuple[str, str], int] = {}
     for one in report.published:
         place = (one.step, one.target)
-        totals[place] = totals.get(place, 0) + one.rows
+        totals[place] = totals.get(place, 0) + one.rows + one.left
     loaded = {(one.step, one.target) for one in report.published if not one.superseded}
     for (step, target), rows in totals.items():
         if (step, target) in loaded and rows != report.rows.inputs.get(step, rows):

@@ -261,12 +261,16 @@ class Lineage(Answer):
 
 
 class Published(Answer):
-    """One table or folder that a sink wrote; ``target`` is a name like ``postgres://results/flights.departures``."""
+    """One table or folder that a sink wrote; ``target`` is a name like ``postgres://results/flights.departures``.
+
+    Of an upsert ``left`` are the rows that it has not written, since later requests have written those.
+    """
 
     step: str
     target: str
     mode: str
     rows: int
+    left: int = 0
     partition: str | None = None
     replayed: bool = False
     superseded: bool = False

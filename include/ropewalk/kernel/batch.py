@@ -105,6 +105,7 @@ class Parts:
 
     def __init__(self, request: TaskRequest, store: DatasetStore) -> None:
         self._request = request
+        self._places = {one.partition.name: place for place, one in enumerate(request.batch)}
         self._inputs = {name: Index(ref, store) for name, ref in request.inputs.items()}
         self._upstream = {name: _index_of(key, store) for name, key in request.upstream.items()}
 
@@ -114,13 +115,19 @@ class Parts:
         return [index.shared for index in self._inputs.values() if index.shared is not None]
 
     def of(self, one: Slice) -> TaskRequest:
-        """The request of one partition."""
+        """The request of one partition; each is asked for a microsecond after the one before, however they end.
+
+        So of rows that meet by a key the later partition's stay, as after runs of one partition each.
+        """
         name = one.partition.name
+        run = self._request.run
+        requested = run.requested + self._places[name]
         datasets = {step: index.dataset(name) for step, index in self._inputs.items()}
         return self._request.model_copy(
             update={
                 "batch": [],
                 "partition": one.partition,
+                "run": run.model_copy(update={"requested": requested}),
                 "generation": one.generation or self._request.generation,
                 "values": {**self._request.values, **one.values},
                 "inputs": {step: ref for step, ref in datasets.items() if ref is not None},
@@ -398,6 +405,8 @@ def _targets(reports: list[Report], partition: str | None) -> list[Published]:
     found: dict[tuple[Any, ...], Published] = {}
     for one in (target for report in reports for target in report.published):
         key = (one.step, one.target, one.replayed, one.superseded)
-        so_far = found.get(key, one.model_copy(update={"rows": 0, "partition": partition}))
-        found[key] = so_far.model_copy(update={"rows": so_far.rows + one.rows})
+        none = {"rows": 0, "left": 0, "partition": partition}
+        so_far = found.get(key, one.model_copy(update=none))
+        both = {"rows": so_far.rows + one.rows, "left": so_far.left + one.left}
+        found[key] = so_far.model_copy(update=both)
     return list(found.values())

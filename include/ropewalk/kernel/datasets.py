@@ -211,11 +211,9 @@ class Draft:
         )
         before()
         failpoint("manifest.fenced")
-        self._sent = True
-        if self.store.objects.create(self.name, manifest.model_dump_json().encode(), self._seat):
+        if self._create(manifest.model_dump_json().encode()):
             failpoint("manifest.created")
             return manifest
-        self._sent = False
         first = self.store.manifest(self.key)
         if first is None:
             raise RetryableError(
@@ -223,6 +221,16 @@ class Draft:
             )
         self.discard()
         return first
+
+    def _create(self, manifest: bytes) -> bool:
+        """Have the manifest visible, unless another's is: whether it is may stay unknown, where the store fails."""
+        self._sent = True
+        try:
+            self._sent = self.store.objects.create(self.name, manifest, self._seat)
+        except RetryableError as error:
+            self._sent = error.code != "fenced"  # then the seat is the next attempt's, and stays so
+            raise
+        return self._sent
 
     def discard(self) -> None:
         """Remove what was written, unless it is visible, or may be for all that the store can tell."""

@@ -17,6 +17,7 @@ PARTITION, LOAD = "_ropewalk_partition", "_ropewalk_load"
 OWN = {PARTITION: "text", LOAD: "bigint"}
 RESERVED = ("_ropewalk_",)
 SYSTEM = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"}
+IDLE = "5s"  # that a change stays open of which nothing is heard: it locks readers out
 MOMENT = "200ms"  # that readers may be kept waiting by a change that has not begun
 MOST_COLUMNS, LONGEST_NAME, MOST_DIGITS = 1_598, 63, 16_383
 WIDER = {
@@ -86,7 +87,11 @@ def ensure(
     if not _missing(connection, table, wanted, evolve=evolve):
         return
     with connection.transaction():
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", [MOMENT])
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            [MOMENT, IDLE],
+        )
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"ddl {table}"]
         )

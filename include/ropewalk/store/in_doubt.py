@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 PATIENCE = 15.0  # seconds that a prepared transaction waits for its decision: it takes milliseconds
-AWAKE = 5.0  # seconds between two words to a session that waits in its transaction
 TAG = "ropewalk:in doubt"
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS ropewalk;
@@ -159,12 +158,15 @@ def mend() -> None:
 
 
 @contextmanager
-def awake(databases: Sequence[Database]) -> Iterator[None]:
-    """Keep the server from ending sessions that wait in their transactions while another database is written."""
+def awake(databases: Sequence[Database], seconds: float) -> Iterator[None]:
+    """Keep the server from ending sessions that wait in their transactions while another database is written.
+
+    Each says something every so many seconds.
+    """
     stop = threading.Event()
 
     def speak() -> None:
-        while not stop.wait(AWAKE):
+        while not stop.wait(seconds):
             for one in databases:
                 with suppress(psycopg.Error):  # told where the session is used next
                     one.session.execute("SELECT 1")

@@ -93,7 +93,7 @@ def lock(connection: psycopg.Connection[Any], load: Load) -> None:
 def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
     """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won.
 
-    A later upsert supersedes no upsert and no replace: of each row the later request's wins.
+    A later upsert supersedes nothing: of each row the later request's wins.
     """
     done = connection.execute(
         "SELECT state FROM ropewalk.load WHERE task = %s AND target = %s",
@@ -103,12 +103,23 @@ def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
         return "superseded" if done[0] == "superseded" else "replayed"
     later = connection.execute(
         "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND scope IN (%s, %s)"
-        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s IN ('upsert', 'replace'))",
-        [load.requested, str(load.table), load.scope, EVERYTHING, load.mode],
+        " AND state <> 'superseded' AND mode <> 'upsert'",
+        [load.requested, str(load.table), load.scope, EVERYTHING],
     ).fetchone()
     if later == (True,):
         return "superseded"
-    return "unchanged" if load.mode != "upsert" and _holds(connection, load) else "apply"
+    same = _has(connection, load) if load.mode == "upsert" else _holds(connection, load)
+    return "unchanged" if same else "apply"
+
+
+def _has(connection: psycopg.Connection[Any], load: Load) -> bool:
+    """Whether these rows were the last that came for the partition, and only upserts have come to the table since."""
+    since = connection.execute(
+        "SELECT content, mode, scope = %s FROM ropewalk.load WHERE target = %s AND state <> 'superseded'"
+        " AND (scope = %s OR mode <> 'upsert') ORDER BY id DESC LIMIT 1",
+        [load.scope, str(load.table), load.scope],
+    ).fetchone()
+    return since == (load.content, "upsert", True)
 
 
 def _holds(connection: psycopg.Connection[Any], load: Load) -> bool:
@@ -154,6 +165,20 @@ def record(connection: psycopg.Connection[Any], load: Load, state: str) -> int:
     return int(row[0]) if row else 0
 
 
+def count(connection: psycopg.Connection[Any], number: int, rows: int) -> None:
+    """Say how many of a load's rows were written, where later requests have some of them."""
+    connection.execute("UPDATE ropewalk.load SET rows = %s WHERE id = %s", [rows, number])
+
+
+def counted(connection: psycopg.Connection[Any], load: Load) -> int:
+    """How many rows a load that is there has written."""
+    row = connection.execute(
+        "SELECT rows FROM ropewalk.load WHERE task = %s AND target = %s",
+        [load.task, str(load.table)],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def overtaken(connection: psycopg.Connection[Any], load: Load) -> bool:
     """Whether a later request has written to any part of the table."""
     row = connection.execute(
@@ -173,7 +198,12 @@ def written(connection: psycopg.Connection[Any], load: Load) -> bool:
 
 
 def renew(connection: psycopg.Connection[Any], load: Load) -> None:
-    """The same content was asked for again: it is what the later request wants."""
+    """The same content was asked for again: it is what the later request wants.
+
+    Not so of an upsert: its rows are left to those that have come since.
+    """
+    if load.mode == "upsert":
+        return
     connection.execute(
         "UPDATE ropewalk.load SET requested = %s WHERE target = %s AND scope = %s AND state = 'current'",
         [load.requested, str(load.table), load.scope],

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ropewalk.store.sinks.postgres import Options
 
 AHEAD = 4  # blocks that are encoded while others are sent
-IDLE = "20s"  # that a transaction stays open of which nothing is heard
+IDLE = 0.8  # of a lease: so long a transaction stays open of which nothing is heard
 SAFE = """
 SELECT set_config('idle_in_transaction_session_timeout', %s, true),
     CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END
@@ -55,6 +56,19 @@ SELECT attname FROM pg_index CROSS JOIN unnest(indkey) WITH ORDINALITY AS one (n
     JOIN pg_attribute ON attrelid = indrelid AND attnum = one.number
 WHERE indexrelid = to_regclass(%s) ORDER BY place
 """
+WRITABLE = """
+SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)
+    AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum
+"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a load, and how many of its rows it wrote: the others are a later request's."""
+
+    load: Load
+    what: str
+    rows: int
 
 
 def publish(options: Options, task: Task) -> None:
@@ -65,6 +79,11 @@ def publish(options: Options, task: Task) -> None:
             code="no_partition",
             hint="mode: replace",
         )
+    tables = {(options.database(step), options.table(step)) for step in task.request.inputs}
+    if len(tables) < len(task.request.inputs):
+        raise ConfigError(
+            "two inputs go to one table: each takes the other's place", code="one_table"
+        )
     with _opened(options, task) as databases:
         failpoint("sink.connected")
         in_doubt.prepare(databases, task)
@@ -73,15 +92,15 @@ def publish(options: Options, task: Task) -> None:
                 _have_tables(one, options, task)
         found = _commit(databases, options, task)
         hosts = {step: sessions.host(one.session) for one in databases for step in one.tables}
-    for step, (load, what) in found.items():
-        _report(task, step, load, what, f"{hosts[step]}.{load.table}")
+    for step, loaded in found.items():
+        _report(task, step, loaded, f"{hosts[step]}.{loaded.load.table}")
 
 
 @contextmanager
 def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
     """A session with each database; those of earlier attempts are ended."""
     tables: dict[str, dict[str, Table]] = {}
-    for step in task.inputs:
+    for step in task.request.inputs:  # which are opened when nobody before can commit any more
         table = Table(options.schema_, options.table(step))
         tables.setdefault(options.database(step), {})[step] = table
     with ExitStack() as stack:
@@ -109,80 +128,92 @@ def _have_tables(database: Database, options: Options, task: Task) -> None:
         refuse_rounding(session, table, task.input(step).schema)
 
 
-def _commit(databases: list[Database], options: Options, task: Task) -> dict[str, tuple[Load, str]]:
+def _commit(databases: list[Database], options: Options, task: Task) -> dict[str, Loaded]:
     """The one transaction: every table, and the ledger; what became of each."""
-    found: dict[str, tuple[Load, str]] = {}
+    found: dict[str, Loaded] = {}
     for number, one in enumerate(databases):
-        with told(one.name), in_doubt.awake(databases[:number]):
+        with told(one.name), in_doubt.awake(databases[:number], _idle(task) / 4):
             found |= _load(one, options, task)
     in_doubt.commit(databases, task)
     failpoint("sink.committed")
     return found
 
 
-def _load(database: Database, options: Options, task: Task) -> dict[str, tuple[Load, str]]:
+def _load(database: Database, options: Options, task: Task) -> dict[str, Loaded]:
     """Write a database's tables and its ledger, in a transaction that stays open."""
     session = database.session
     loads = {
         step: ledger.load_of(table, options.mode, options.key, step, task)
         for step, table in database.tables.items()
     }
-    found: dict[str, tuple[Load, str]] = {}
+    found: dict[str, Loaded] = {}
     session.execute("BEGIN")
-    session.execute(SAFE, [IDLE])
+    session.execute(SAFE, [f"{round(1000 * _idle(task))}ms"])
     reaper.lock(database, list(loads.values()))
     failpoint("sink.locked")
     for step, load in loads.items():
-        what = ledger.verdict(session, load)
+        what, rows = ledger.verdict(session, load), load.rows
         if what == "apply":
-            _apply(database, load, task.input(step), options, task)
+            rows = _apply(database, load, task.input(step), options, task)
+        elif what == "replayed":
+            rows = ledger.counted(session, load)
         elif what == "superseded":
             _note_superseded(session, load)
         elif what == "unchanged":
             ledger.renew(session, load)
-        found[step] = (load, what)
+        found[step] = Loaded(load, what, rows)
         failpoint("sink.loaded")
     return found
 
 
-def _apply(database: Database, load: Load, dataset: Dataset, options: Options, task: Task) -> None:
-    """Bring the rows into the table, in place of those that the load is responsible for."""
+def _idle(task: Task) -> float:
+    """Seconds after which the server ends a session that is silent: before another attempt can have the task."""
+    return IDLE * task.settings.lease_seconds
+
+
+def _apply(database: Database, load: Load, dataset: Dataset, options: Options, task: Task) -> int:
+    """Bring the rows into the table, in place of those that the load is responsible for; how many it wrote."""
     connection = database.session
     number = ledger.record(connection, load, "current")
-    if load.mode == "replace":
-        _delete_all(connection, load)
-    elif load.mode != "upsert" and ledger.written(connection, load):
-        delete = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
-            load.table.identifier, sql.Identifier(PARTITION)
-        )
-        connection.execute(delete, [load.scope])
+    if load.mode == "replace" or (load.mode != "upsert" and ledger.written(connection, load)):
+        _delete(connection, load)
     failpoint("sink.deleted")
     schema = as_columns(dataset.schema, existing(connection, load.table))
     reader = _cast(dataset.reader(), schema)
     texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
     key = options.key or _key_of_later(connection, load)
-    if texts or key:
-        _copy_staged(database, load, _as_texts(reader, texts), schema, number, key, task)
-    else:
+    if not texts and not key:
         _copy(connection, load.table.identifier, reader, load, number, task)
+        return load.rows
+    written = _copy_staged(database, load, _as_texts(reader, texts), schema, number, key, task)
+    if written != load.rows:
+        ledger.count(connection, number, written)
+    return written
 
 
-def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
-    """Delete every row but those of later requests."""
-    delete = sql.SQL("DELETE FROM {}").format(load.table.identifier)
+def _delete(connection: psycopg.Connection[Any], load: Load) -> None:
+    """Delete the rows of the load's part of the table, but those of later requests."""
+    table, parts = load.table.identifier, list[sql.Composed]()
+    if load.mode != "replace":
+        parts.append(sql.SQL("{} = {}").format(sql.Identifier(PARTITION), load.scope))
     if ledger.overtaken(connection, load):
-        later = sql.SQL(
-            " WHERE {} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
-        )
-        delete += later.format(sql.Identifier(LOAD), str(load.table), load.requested)
-    connection.execute(delete)
+        later = "{} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
+        place = (sql.Identifier(LOAD), str(load.table), load.requested)
+        parts.append(sql.SQL(later).format(*place))
+    where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(parts) if parts else sql.SQL("")
+    connection.execute(sql.SQL("DELETE FROM {}").format(table) + where)
 
 
 def _key_of_later(connection: psycopg.Connection[Any], load: Load) -> list[str]:
-    """By what the rows of later upserts are known, which a late `replace` leaves; nothing where it is not late."""
-    if load.mode != "replace" or not ledger.overtaken(connection, load):
+    """By what the rows of later upserts are known, which a late load leaves; nothing where it is not late."""
+    if not ledger.overtaken(connection, load):
         return []
-    index = sql.Identifier(load.table.schema, key_index(load.table)).as_string(connection)
+    return _key_of(connection, load.table)
+
+
+def _key_of(connection: psycopg.Connection[Any], table: Table) -> list[str]:
+    """The columns of the index by which rows of an upsert meet others; none where there is no such index."""
+    index = sql.Identifier(table.schema, key_index(table)).as_string(connection)
     return [row[0] for row in connection.execute(KEY_OF, [index])]
 
 
@@ -194,8 +225,11 @@ def _copy_staged(
     number: int,
     key: list[str],
     task: Task,
-) -> None:
-    """By way of a temporary table: for types that go as text, and for rows that meet others by a key."""
+) -> int:
+    """By way of a temporary table: for types that go as text, and for rows that meet others by a key.
+
+    How many rows it wrote: those whose keys later requests have are left as they are.
+    """
     connection, columns = database.session, {**postgres_types(schema, load.table), **OWN}
     stage = _stage(database, columns)
     _copy(connection, stage, reader, load, number, task)
@@ -209,13 +243,17 @@ def _copy_staged(
     insert = sql.SQL("INSERT INTO {} AS old ({}) SELECT {} FROM {}").format(
         load.table.identifier, names, values, stage
     )
-    insert += _on_conflict(list(columns), key)
-    if key and ledger.overtaken(connection, load):
+    insert += _on_conflict(_writable(connection, load.table), key)
+    late = bool(key) and ledger.overtaken(connection, load)
+    if late:
         insert += sql.SQL(
-            " WHERE (SELECT requested FROM ropewalk.load WHERE id = old.{}) <= {}"
+            " WHERE coalesce((SELECT requested FROM ropewalk.load WHERE id = old.{}), 0) <= {}"
         ).format(sql.Identifier(LOAD), load.requested)
-    connection.execute(insert)
+    written = connection.execute(insert).rowcount
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
+    if not late and written != load.rows:
+        raise _taken(load, written)
+    return written
 
 
 def _stage(database: Database, columns: dict[str, str]) -> sql.Identifier:
@@ -257,6 +295,13 @@ def _check_key(
             code="doubled_key",
             hint="deduplicate in a process step",
         )
+    made = _key_of(connection, load.table)
+    if made and made != key:
+        raise ConfigError(
+            f"{load.table}: its rows are told apart by {', '.join(made)}, not by {', '.join(key)}",
+            code="key",
+            hint=f"DROP INDEX {load.table.schema}.{key_index(load.table)} for another key",
+        )
     index = sql.Identifier(key_index(load.table))
     try:
         connection.execute(
@@ -273,6 +318,12 @@ def _check_key(
 def key_index(table: Table) -> str:
     """The name of the index by which rows of an upsert meet others."""
     return f"{table.name[:40]}_ropewalk_key"
+
+
+def _writable(connection: psycopg.Connection[Any], table: Table) -> list[str]:
+    """All columns of the table that can be written to; a row of an upsert is whole: what its data lacks is NULL."""
+    rows = connection.execute(WRITABLE, [table.identifier.as_string(connection)])
+    return [row[0] for row in rows]
 
 
 def _on_conflict(columns: list[str], key: list[str]) -> sql.Composed:
@@ -303,10 +354,12 @@ def _copy(
                 copy.write(block)
                 failpoint("sink.copying")
         if cursor.rowcount != load.rows:
-            raise FatalError(
-                f"{load.table} took {cursor.rowcount} rows of {load.rows}", code="row_count"
-            )
+            raise _taken(load, cursor.rowcount)
         task.progress(cursor.rowcount, of=load.rows, message=str(load.table))
+
+
+def _taken(load: Load, rows: int) -> FatalError:
+    return FatalError(f"{load.table} took {rows} rows of {load.rows}", code="row_count")
 
 
 @contextmanager
@@ -369,19 +422,20 @@ def _cast(reader: pa.RecordBatchReader, schema: pa.Schema) -> pa.RecordBatchRead
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
 
 
-def _report(task: Task, step: str, load: Load, what: str, target: str) -> None:
+def _report(task: Task, step: str, one: Loaded, target: str) -> None:
+    load, left = one.load, one.load.rows - one.rows
     task.writes(target)
     task.published(
         Published(
-            step=step, target=target, mode=load.mode, rows=load.rows,
+            step=step, target=target, mode=load.mode, rows=one.rows, left=left,
             partition=task.request.partition.name if task.request.partition else None,
-            replayed=what in {"replayed", "unchanged"}, superseded=what == "superseded",
+            replayed=one.what in {"replayed", "unchanged"}, superseded=one.what == "superseded",
         )
     )  # fmt: skip
     told = {
-        "apply": f"{load.rows:,} rows",
+        "apply": f"{one.rows:,} rows" + (f"; {left:,} left to later requests" if left else ""),
         "unchanged": "holds these rows already",
         "replayed": "was loaded by this task before",
         "superseded": "left as it is: a later request has written it",
     }
-    task.info(f"{load.table}: {told[what]}")
+    task.info(f"{load.table}: {told[one.what]}")

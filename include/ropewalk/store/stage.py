@@ -19,7 +19,10 @@ def run(task: Task) -> None:
     """Have the sink write all inputs; FatalError where it has not accounted for each of their rows."""
     sink, options = task.use("sink")
     sink.function(options, task)
-    told = {step: [one.rows for one in task.targets if one.step == step] for step in task.inputs}
+    told = {
+        step: [one.rows + one.left for one in task.targets if one.step == step]
+        for step in task.inputs
+    }
     for step, dataset in task.inputs.items():
         if not told[step] or any(rows != dataset.rows for rows in told[step]):
             written = " and ".join(map(str, told[step])) or "none"

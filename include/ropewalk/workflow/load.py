@@ -86,6 +86,7 @@ class _Loader:
         if header and not self.problems:
             self._edges(steps)
             self._cursors(header, steps)
+            self._targets(steps)
         if header and foretold and not self.problems:
             self.columns = self._columns(header, steps)
         if not self.problems and self.unasked is not None:
@@ -191,6 +192,21 @@ class _Loader:
                     told, code="cursor", hint="leave out end, or add partition: day"
                 )
                 self.report(("steps", step.name, "with", "cursor"), error)
+
+    def _targets(self, steps: Mapping[str, Step]) -> None:
+        """Refuse two inputs of a step that go to one table: each would take the other's place."""
+        for step in steps.values():
+            for key, use in self.reads[step.name].items():
+                taken: dict[str, str] = {}
+                for name, target in use.plugin.targets(use.options, step.needs).items():
+                    if target in taken:
+                        told = f"{taken[target]!r} and {name!r} go to one table, {target}"
+                        error = ConfigError(
+                            told, code="one_table", field=f"tables.{name}",
+                            hint="UNION them in a process step, or name another table",
+                        )  # fmt: skip
+                        self._wrong_option(step, key, error)
+                    taken[target] = name
 
     def _columns(self, header: Header, steps: Mapping[str, Step]) -> dict[str, Columns]:
         """The columns of each step; refuses every column that is known not to be there."""

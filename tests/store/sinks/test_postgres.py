@@ -26,6 +26,7 @@ from ropewalk.contracts.errors import (
     RetryableError,
 )
 from ropewalk.contracts.keys import task_key
+from ropewalk.kernel.manifests import MANIFEST, folder
 from ropewalk.store import reaper
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
@@ -93,6 +94,93 @@ class TestPostgres(SinkSuite):
             data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
             self.publish(bench, data, "upsert", key=["n"], requested=requested)
         assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "e"), (2, "e"), (3, "c")]
+
+    def test_a_late_upsert_tells_which_rows_it_has_left_to_later_ones(
+        self, bench: TaskBench
+    ) -> None:
+        """Told again as it was, where the report was lost."""
+        data = pa.table({"n": [1, 2, 3], "word": ["e"] * 3})
+        self.publish(bench, data, "upsert", key=["n"], requested=5)
+        late = pa.table({"n": [2, 3, 4], "word": ["c"] * 3})
+        request = bench.request(
+            "store", [("postgres", {**self.options, "mode": "upsert", "key": ["n"]})],
+            inputs={"days": late}, partition=day(1), requested=3,
+        )  # fmt: skip
+        told = bench.perform(request).published[0]
+        assert (told.rows, told.left, told.superseded) == (1, 2, False)
+        bench.store.objects.delete(f"{folder(task_key(request))}/{MANIFEST}")
+        again = bench.perform(request, attempt=2).published[0]
+        assert (again.rows, again.left, again.replayed) == (1, 2, True)
+        assert self.query("SELECT rows FROM ropewalk.load ORDER BY id") == [(3,), (1,)]
+
+    def test_the_same_rows_again_leave_what_has_come_over_them(self, bench: TaskBench) -> None:
+        """A day that is collected again and brings the same touches nothing, whatever a later day has written."""
+
+        def upsert(partition: int, requested: int, *rows: tuple[int, str]) -> Any:
+            data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
+            options = {**self.options, "mode": "upsert", "key": ["n"]}
+            report = bench.run(
+                "store", [("postgres", options)], inputs={"days": data},
+                partition=day(partition), requested=requested,
+            )  # fmt: skip
+            return report.published[0]
+
+        upsert(1, 1, (1, "old"), (2, "old"))
+        upsert(2, 2, (2, "new"))
+        assert upsert(1, 3, (1, "old"), (2, "old")).replayed
+        assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "old"), (2, "new")]
+        assert not upsert(1, 4, (2, "mended")).replayed
+        assert not upsert(1, 5, (1, "old"), (2, "old")).replayed
+        assert not upsert(2, 4, (3, "late")).replayed
+        self.publish(bench, pa.table({"n": [9], "word": ["all"]}), requested=6)
+        assert not upsert(1, 7, (1, "old"), (2, "old")).replayed
+        assert sorted(self.query("SELECT n FROM out.days")) == [(1,), (2,), (9,)]
+
+    def test_an_upserted_row_is_whole_in_whatever_order_it_came(self, bench: TaskBench) -> None:
+        """A column that its data lacks is NULL."""
+        older = pa.table({"n": [1], "word": ["c"], "x": [7]})
+        later = pa.table({"n": [1], "word": ["e"]})
+        for schema, order in (("early", (3, 5)), ("late", (5, 3))):
+            for requested in order:
+                data = older if requested == 3 else later
+                options = {"schema": schema, "mode": "upsert", "key": ["n"]}
+                bench.run("store", [("postgres", options)], inputs={"days": data}, requested=requested)  # fmt: skip
+        rows = "SELECT n, word, x FROM {}.days"
+        assert (
+            self.query(rows.format("early")) == self.query(rows.format("late")) == [(1, "e", None)]
+        )
+
+    @pytest.mark.parametrize("mode", ["replace_partition", "append"])
+    def test_a_partition_that_comes_late_leaves_the_rows_of_a_later_upsert(
+        self, bench: TaskBench, mode: str
+    ) -> None:
+        """And loads the others; it was dropped whole."""
+        upserted = pa.table({"n": [1, 2], "word": ["a", "b"]})
+        self.publish(bench, upserted, "upsert", key=["n"], requested=1)
+        self.publish(bench, pa.table({"n": [2], "word": ["e"]}), "upsert", key=["n"], requested=5)
+        late = self.publish(bench, pa.table({"n": [2, 3], "word": ["c", "c"]}), mode, requested=3)
+        assert (late.published[0].rows, late.published[0].left) == (1, 1)
+        rows = sorted(self.query("SELECT n, word FROM out.days"))
+        kept = (
+            [(1, "a")] if mode == "append" else []
+        )  # of the partition's rows a replacement takes all before it
+        assert rows == [*kept, (2, "e"), (3, "c")]
+
+    def test_two_inputs_into_one_table_are_refused(self, bench: TaskBench) -> None:
+        """The second was taken for done by the first."""
+        options = {**self.options, "mode": "replace", "tables": {"a": "t", "b": "t"}}
+        inputs = {name: table(numbers(1)) for name in ("a", "b")}
+        with pytest.raises(ConfigError, match="two inputs go to one table"):
+            bench.run("store", [("postgres", options)], inputs=inputs)
+
+    def test_another_key_is_refused_and_says_by_which_the_rows_are_told_apart(
+        self, bench: TaskBench
+    ) -> None:
+        data = pa.table({"n": [1], "word": ["a"]})
+        self.publish(bench, data, "upsert", key=["n"])
+        with pytest.raises(ConfigError, match="its rows are told apart by n, not by word") as told:
+            self.publish(bench, data, "upsert", key=["word"], requested=2)
+        assert told.value.hint == "DROP INDEX out.days_ropewalk_key for another key"
 
     def test_a_row_without_a_key_is_refused(self, bench: TaskBench) -> None:
         """It would meet none, and be there once more after every run."""
