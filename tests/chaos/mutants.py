@@ -38,6 +38,7 @@ SINK = "tests/store/sinks/test_postgres.py"
 FILES = "tests/store/sinks/test_files.py"
 SERVICE = "tests/kernel/test_service.py"
 GARBAGE = "tests/kernel/test_garbage.py"
+CURRENT = "tests/store/test_current.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
     "fence and ledger": Mutant(
@@ -139,8 +140,22 @@ MUTANTS = {
     ),
     "what the collector holds": _one("kernel/garbage.py", "if key in self.held:", OFF, GARBAGE, "retention_hold"),
     "what the tables hold": _one(
-        "kernel/garbage.py", "for key in self._outside():", "for key in ():", "tests/store/test_current.py",
-        "another_stage",
+        "kernel/garbage.py", "held = set(self._outside())", "held = set[str]()", CURRENT, "another_stage",
+    ),
+    "what tables of any connection hold": _one(
+        "store/current.py", "in sessions.names()", 'in ("results",)', CURRENT, "every_database"
+    ),
+    "what an upsert has left in a table": _one(
+        "store/current.py", "coalesce(greatest(whole, part) < requested, true)", "false", CURRENT, "held_while"
+    ),
+    "what a table holds of a load that could not say so": _one(
+        "kernel/garbage.py", "return held | self._named_by(unsaid)", "return held", CURRENT, "say_so or said_so"
+    ),
+    "tombstones while a database is away": _one(
+        "kernel/garbage.py", "in () if self.dry_run else folders.items():", "in ():", CURRENT, "is_away"
+    ),
+    "partitions that a live task reads": _one(
+        "kernel/garbage.py", 'batches |= _batches(row["request"])', "pass", GARBAGE, "batches_that_it_reads"
     ),
     "what a cursor has read": _one(
         "kernel/garbage.py", "AND NOT (state = 'succeeded' AND", "AND NOT (false AND", GARBAGE, "reads_on_from"

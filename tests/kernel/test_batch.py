@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from ropewalk.contracts.accounts import accounts
 from ropewalk.contracts.errors import DataError, RetryableError
-from ropewalk.contracts.models import Progress, Report, RunInfo
+from ropewalk.contracts.models import Progress, Report, RunInfo, TaskRequest
 from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.perform import open_store, perform
 from ropewalk.kernel.reads import settled
@@ -70,6 +70,7 @@ class Shop:
     folder: Path
     workflow: Any = field(default_factory=lambda: loads(WORKFLOW, Path("shop.yaml")))
     runs: int = 0
+    requests: dict[str, TaskRequest] = field(default_factory=dict)  # of the last run, by step
 
     def __post_init__(self) -> None:
         url = (self.folder / "store").as_uri()
@@ -110,6 +111,7 @@ class Shop:
                 upstream={name: one.key for name, one in reports.items()},
                 generation=given["generation"],
             )
+            self.requests[step.name] = request
             reports[step.name] = perform(
                 load(built_in(step.stage)), settled(request, self.store), store=self.store, settings=self.settings,
                 fence=given["fence"], show=given["show"],

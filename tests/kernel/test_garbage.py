@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,20 @@ import pyarrow as pa
 import pytest
 from psycopg.rows import dict_row
 from ropewalk.contracts.errors import NotFoundError, RetryableError
-from ropewalk.contracts.models import DatasetRef, Garbage, Report, RunInfo, TaskRequest, Use
+from ropewalk.contracts.models import (
+    DatasetRef,
+    Garbage,
+    Partition,
+    Report,
+    RunInfo,
+    Slice,
+    TaskRequest,
+    Use,
+)
 from ropewalk.kernel.batch import PARTITIONS
 from ropewalk.kernel.datasets import DatasetStore, Draft
 from ropewalk.kernel.garbage import Collector
-from ropewalk.kernel.manifests import folder
+from ropewalk.kernel.manifests import GONE, VERDICT, folder
 from ropewalk.kernel.migrations import migrate
 from ropewalk.kernel.perform import open_store
 from ropewalk.kernel.settings import Settings
@@ -36,6 +45,7 @@ from tests.kernel.test_service import until
 
 TABLE = pa.table({"n": pa.array([1, 2, 3], pa.int64())})
 NOW = datetime(2013, 1, 1, tzinfo=UTC)
+DAY = Slice(partition=Partition(start=NOW, end=NOW + timedelta(days=1), name="2013-01-01"))
 
 
 @dataclass
@@ -67,6 +77,14 @@ class Place:
             outputs=draft.finish(), started=NOW, ended=NOW, **more,
         )  # fmt: skip
         return draft.commit(report, before=lambda: None).report.outputs["data"]
+
+    def batch(self, *days: DatasetRef) -> Report:
+        """A batch that has these datasets as its partitions'."""
+        draft = self.store.draft(f"{next(self.keys):064x}", 1)
+        names = [f"2013-01-{number:02}" for number, _ in enumerate(days, 1)]
+        index = pa.table({"partition": names, "key": [key_of(day) for day in days]})
+        draft.writer(PARTITIONS, index.schema).write(index)
+        return draft.commit(_report(draft), before=lambda: None).report
 
     def row(self, key: str, state: str, request: dict[str, Any] | None = None, **more: Any) -> None:
         """Enter a task in the ledger, as one that ended long ago where it has ended."""
@@ -141,13 +159,26 @@ def test_what_is_used_after_it_was_marked_stays(place: Place) -> None:
 
 def test_a_batch_holds_its_partitions(place: Place) -> None:
     day = place.dataset()
-    draft = place.store.draft("e" * 64, 1)
-    index = pa.table({"partition": ["2013-01-01"], "key": [key_of(day)]})
-    draft.writer(PARTITIONS, index.schema).write(index)
-    batch = draft.commit(_report(draft), before=lambda: None).report
+    batch = place.batch(day)
     place.row(batch.key, "succeeded", report=batch.model_dump(mode="json"), ended="2999-01-01")
     assert place.collect() == Garbage()
     assert place.store.dataset(day).rows == 3
+
+
+def test_a_live_task_holds_the_partitions_of_the_batches_that_it_reads(place: Place) -> None:
+    """Also of those that it only comes after: it may read their reports."""
+    read, told = place.dataset(), place.dataset()
+    inputs, upstream = place.batch(read), place.batch(told)
+    request = TaskRequest(
+        workflow="w", step="s", stage="process", do=[Use(plugin="sql")], run=RunInfo(id="r"),
+        inputs={"x": inputs.outputs[PARTITIONS]}, upstream={"y": upstream.key}, batch=[DAY, DAY],
+    )  # fmt: skip
+    place.row("f" * 64, "running", request.model_dump(mode="json"))
+    for _ in range(3):
+        assert place.collect() == Garbage()
+    assert place.store.dataset(read).rows == place.store.dataset(told).rows == 3
+    place.store.objects.create(f"{folder(inputs.key)}/{VERDICT}", GONE)
+    assert place.collect() == Garbage(removed=1, marked=1)  # what is gone holds nothing any more
 
 
 def test_a_live_task_and_a_retention_hold_what_they_name(place: Place) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 import structlog
 from psycopg.rows import dict_row
 
-from ropewalk.contracts.models import Garbage, Report, TaskRequest
-from ropewalk.kernel.batch import PARTITIONS
+from ropewalk.contracts.errors import FatalError
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Garbage, TaskRequest
+from ropewalk.kernel.batch import PARTITIONS, Parts
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.manifests import GONE, MANIFEST, TOMBSTONE, VERDICT, Manifest, folder
 from ropewalk.kernel.reads import READS
@@ -41,7 +43,10 @@ SELECT DISTINCT ON (workflow, step) key FROM task
 WHERE state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
 ORDER BY workflow, step, ended_at DESC
 """  # what the next task of a step with a cursor reads on from
-SUCCEEDED = "SELECT request FROM task WHERE state = 'succeeded'"
+UNSAID = """
+SELECT key, request FROM task WHERE state IN ('failed', 'cancelled')
+    AND (key = ANY(%s) OR jsonb_array_length(request -> 'batch') > 1)
+"""  # tasks that may have done something outside and ended before their manifest said of what
 OLD = f"""
 state IN ('succeeded', 'failed', 'cancelled') AND NOT {IN_USE} AND key <> ALL(%(held)s)
 AND NOT (state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL)
@@ -88,7 +93,8 @@ class Collector:
         with self._alone() as alone:
             if alone:
                 folders = self._folders()  # first: what is made from here on is not looked at
-                self.held = self._held()
+                with self._answering(folders):
+                    self.held = self._held()
                 for key, ages in folders.items():
                     self._folder(key, ages)
                 self._old_reads()
@@ -109,33 +115,77 @@ class Collector:
             found[key][name] = age
         return found
 
+    @contextmanager
+    def _answering(self, folders: Mapping[str, Ages]) -> Iterator[None]:
+        """While it cannot be told what is in use, everything may be: other stages must not end it meanwhile."""
+        try:
+            yield
+        except Exception:
+            for key, ages in () if self.dry_run else folders.items():
+                if TOMBSTONE in ages:
+                    self.store.keep(key)
+            raise
+
     def _held(self) -> set[str]:
         """The keys of tasks whose outputs a live task, one within its retention, or the outside names."""
         held = {row["key"] for row in self.connection.execute(HEADS)}
+        batches: set[str] = set()
         for row in self.connection.execute(USED, self.limits):
             held |= {row["key"], row["previous"] or row["key"], *_named(row["request"])}
-            if row["report"]:
-                held |= self._partitions(Report.model_validate(row["report"]))
-        for key in self._outside():
-            manifest = self.store.manifest(key)
-            named = manifest.report.inputs.values() if manifest else ()
-            held |= {key, *(dataset.partition("/")[0] for dataset in named)}
-        return held
+            batches |= _batches(row["request"])
+            if PARTITIONS in (row["report"] or {}).get("outputs", {}):
+                batches.add(row["key"])
+        return held.union(self._held_outside(), *map(self._partitions, sorted(batches)))
 
-    def _partitions(self, report: Report) -> set[str]:
-        """The keys of a batch's partitions."""
-        ref = report.outputs.get(PARTITIONS)
-        if ref is None or self.store.manifest(report.key) is None:
+    def _partitions(self, key: str) -> set[str]:
+        """The keys of a batch's partitions, while it has any."""
+        manifest = self.store.manifest(key)
+        ref = manifest.report.outputs.get(PARTITIONS) if manifest else None
+        if ref is None or self.store.gone(key):
             return set()
         return set(self.store.dataset(ref).table()["key"].to_pylist())
+
+    def _held_outside(self) -> set[str]:
+        """The keys of tasks whose data is in use outside, and of those that it was made of."""
+        held = set(self._outside())
+        unsaid: set[str] = set()
+        for key in sorted(held):
+            manifest = self.store.manifest(key)
+            if manifest is None:
+                unsaid.add(key)
+            else:
+                held |= {ref.partition("/")[0] for ref in manifest.report.inputs.values()}
+        return held | self._named_by(unsaid)
+
+    def _named_by(self, unsaid: set[str]) -> set[str]:
+        """What the requests of tasks name that have done something outside, and have no manifest."""
+        found: set[str] = set()
+        for row in self.connection.execute(UNSAID, [sorted(unsaid)]) if unsaid else ():
+            if row["key"] in unsaid:
+                found |= _named(row["request"])
+            for part in self._parts(TaskRequest.model_validate(row["request"])):
+                if task_key(part) in unsaid:
+                    found |= {row["key"], *_named(row["request"])}
+                    found |= {ref.id.partition("/")[0] for ref in part.inputs.values()}
+        return found
+
+    def _parts(self, request: TaskRequest) -> Iterator[TaskRequest]:
+        """The requests of a batch's partitions, as far as it is known what they read."""
+        if len(request.batch) <= 1 or not all(map(self._is_here, _batches(request.model_dump()))):
+            return
+        with suppress(FatalError):  # the batch has ended at it too, and begun nothing after it
+            parts = Parts(request, self.store)
+            for one in request.batch:
+                yield parts.of(one)
+
+    def _is_here(self, key: str) -> bool:
+        return self.store.manifest(key) is not None and not self.store.gone(key)
 
     def _outside(self) -> Iterable[str]:
         if self.stage.names is None:
             return ()
         module, _, name = self.stage.names.partition(":")
-        rows = self.connection.execute(SUCCEEDED).fetchall()
-        requests = [TaskRequest.model_validate(row["request"]) for row in rows]
-        found: Iterable[str] = getattr(importlib.import_module(module), name)(requests)
+        found: Iterable[str] = getattr(importlib.import_module(module), name)()
         return found
 
     def _folder(self, key: str, ages: Ages) -> None:
@@ -239,6 +289,14 @@ class Collector:
                 query = f"DELETE FROM task WHERE key = ANY(%(keys)s) AND {OLD}"  # noqa: S608
                 self.connection.execute(query, {**values, "keys": keys})
         self.counts["tasks"] += len(keys)
+
+
+def _batches(request: Mapping[str, Any]) -> set[str]:
+    """The keys of those that are batches; of the steps before a batch all may be."""
+    names = [ref["id"].partition("/") for ref in request.get("inputs", {}).values()]
+    inputs = {key for key, _, output in names if output == PARTITIONS}
+    before = request.get("upstream", {}) if len(request.get("batch", ())) > 1 else {}
+    return inputs | set(before.values())
 
 
 def _named(request: Mapping[str, Any]) -> set[str]:

@@ -28,9 +28,8 @@ class Stage:
     ``run`` reads inputs, writes outputs and says what it found through the task; ``session`` gives the same
     for the partitions of a batch, which share what it holds open; ``preload`` names the heavy modules that
     its child processes want loaded before they fork; ``web`` names a function of more routes
-    (``"package.module:function"``), given the service's context; ``names`` one that, given the requests that have
-    succeeded, gives the keys of tasks whose data is in use outside; ``mend`` one that finishes what killed tasks have
-    left half done outside.
+    (``"package.module:function"``), given the service's context; ``names`` one that gives the keys of tasks whose
+    data is in use outside; ``mend`` one that finishes what killed tasks have left half done outside.
     """
 
     name: str

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
 
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.kernel.settings import connection, connection_names
@@ -36,14 +37,17 @@ def dsn(name: str) -> str:
 
 def names() -> list[str]:
     """The connections of this stage that are PostgreSQL databases."""
-    return [one for one in sorted(connection_names()) if _scheme(one) in SCHEMES]
+    return [one for one in sorted(connection_names()) if _is_database(one)]
 
 
-def _scheme(name: str) -> str:
+def _is_database(name: str) -> bool:
     try:
-        return urlsplit(dsn(name)).scheme
-    except (ValueError, ConfigError):  # it is no connection at all: told where it is used
-        return ""
+        text = dsn(name)
+        if "://" in text:
+            return urlsplit(text).scheme in SCHEMES
+        return bool(conninfo_to_dict(text))  # libpq's other form: "host=… dbname=…"
+    except (ValueError, ConfigError, psycopg.ProgrammingError):  # told where it is used
+        return False
 
 
 def connect(name: str, tag: str) -> psycopg.Connection[Any]:
