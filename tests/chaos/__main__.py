@@ -6,14 +6,19 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.chaos.schedules import Tally, run_all
+from tests.chaos.schedules import FAULTS, FILE_POINTS, POINTS, POINTS_APART, Tally, run_all
 
 WORLDS = 4  # a schedule waits more than it works: for leases, and for what was stopped
-BUCKETS = 6  # one of so many schedules has its datasets in a bucket
+KINDS, BUCKET, FAR = (
+    6,
+    0,
+    3,
+)  # by the rest of a seed: in a bucket, far, or in a folder that all share
+MANY = 500  # schedules, after which every fault and every point must have been
 
 
 def main() -> None:
@@ -35,22 +40,31 @@ def main() -> None:
     parts = _parts(range(chosen.seed, chosen.seed + chosen.n), chosen.worlds)
     with ProcessPoolExecutor(chosen.worlds, mp_context=get_context("spawn")) as pool:
         asked = [
-            pool.submit(run_all, seeds, time.time() + 60 * chosen.minutes, bucket=bucket)
-            for seeds, bucket in parts
+            pool.submit(run_all, seeds, time.time() + 60 * chosen.minutes, **kind)
+            for seeds, kind in parts
         ]
         for one in asked:
             total.add(one.result())
     sys.stdout.write(told(total, time.monotonic() - begun) + "\n")
-    sys.exit(1 if total.wrong else 0)
+    never = unmet(total) if total.schedules >= MANY else []
+    sys.stdout.writelines(f"never met: {one}\n" for one in never)
+    sys.exit(1 if total.wrong or never else 0)
 
 
-def _parts(seeds: Iterable[int], worlds: int) -> list[tuple[list[int], bool]]:
-    """Which seeds a world does, and whether its datasets are in a bucket."""
-    bucket = [seed for seed in seeds if seed % BUCKETS == 0]
-    rest = [seed for seed in seeds if seed % BUCKETS]
-    folders = [rest[number :: max(1, worlds - 1)] for number in range(max(1, worlds - 1))]
-    parts = [(bucket, True), *((mine, False) for mine in folders)]
-    return [(mine, in_bucket) for mine, in_bucket in parts if mine]
+def _parts(seeds: Sequence[int], worlds: int) -> list[tuple[list[int], dict[str, bool]]]:
+    """Which seeds a world does, and what kind of world that is: a seed is always done in one of its kind."""
+    kinds = {BUCKET: {"bucket": True, "far": False}, FAR: {"bucket": False, "far": True}}
+    parts = [([s for s in seeds if s % KINDS == of], kind) for of, kind in kinds.items()]
+    rest, others = [s for s in seeds if s % KINDS not in kinds], max(1, worlds - len(kinds))
+    parts += [(rest[n::others], {"bucket": False, "far": False}) for n in range(others)]
+    return [(mine, kind) for mine, kind in parts if mine]
+
+
+def unmet(total: Tally) -> list[str]:
+    """The faults and the points that no schedule has had."""
+    kinds, points = ({one[place] for one in total.faults} for place in (0, 1))
+    everywhere = {*POINTS, *POINTS_APART, *FILE_POINTS}
+    return sorted((FAULTS.keys() - kinds) | (everywhere - points))
 
 
 def told(total: Tally, seconds: float) -> str:
@@ -61,11 +75,13 @@ def told(total: Tally, seconds: float) -> str:
         kinds[kind] += times
         points[point] += times
     bound = (
-        f"With none wrong in n = {n}, the rate is below 3/n = {3 / max(1, n):.3%} a fault (95 %)."
+        f"With none wrong, the rate is below 3/n (95 %): {3 / max(1, total.schedules):.2%} a schedule,"
+        f" {3 / max(1, n):.3%} a fault."
     )
     lines = [
         f"{total.schedules} schedules in {seconds / 60:.0f} minutes: {len(total.wrong)} wrong.",
-        f"{n} faults met a live process; a reader looked {total.looks} times.",
+        f"{n} faults met somebody; a reader looked {total.looks} times.",
+        f"Schedules: {_listed(total.chains)}. Faults by stage: {_listed(total.stages)}.",
         *([] if total.wrong else [bound]),
         "",
         "| fault | times | | phase | times |",
@@ -76,6 +92,10 @@ def told(total: Tally, seconds: float) -> str:
         left, right = (("", 0) if number >= len(c) else c[number] for c in columns)
         lines.append(f"| {left[0]} | {left[1] or ''} | | {right[0]} | {right[1] or ''} |")
     return "\n".join([*lines, *total.wrong])
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {times}" for name, times in sorted(counts.items()))
 
 
 if __name__ == "__main__":

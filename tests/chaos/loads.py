@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import psycopg
@@ -29,7 +29,7 @@ Table = frozenset[tuple[Row, int]]  # the rows and how often each is there
 class Load:
     """One request: rows of a day, of a version, into both tables of a schema; ``apart`` in two databases.
 
-    ``sink`` is ``postgres`` or ``files``: then a table is a folder.
+    ``sink`` is ``postgres`` or ``files``: then a table is a folder. With ``to`` it is a batch, of all days until that.
     """
 
     schema: str
@@ -40,6 +40,16 @@ class Load:
     rows: int = 40
     apart: bool = False
     sink: str = "postgres"
+    to: int = 0
+
+    @property
+    def days(self) -> list[Load]:
+        """Each of its days by itself, in the order of their requests: the next is asked for a moment later."""
+        last = max(self.to, self.day)
+        return [
+            replace(self, day=one, to=0, requested=self.requested + place)
+            for place, one in enumerate(range(self.day, last + 1))
+        ]
 
     @property
     def source(self) -> list[Row]:
@@ -54,14 +64,16 @@ class Load:
             workflow=self.schema,
             step="publish",
             stage="store",
-            do=[Use(plugin=self.sink, options=self._options())],
+            do=[Use(plugin=self.sink, options=self.options)],
             partition=day(self.day),
             inputs=dict.fromkeys(TABLES, ref),
             generation=f"run-{self.requested}:{self.requested}",
             run=RunInfo(id=f"run-{self.requested}", requested=self.requested),
         )
 
-    def _options(self) -> dict[str, Any]:
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sink's."""
         if self.sink == "files":
             return {"path": f"{LAKE}://{self.schema}", "mode": self.mode}
         options: dict[str, Any] = {"schema": self.schema, "mode": self.mode}
@@ -72,7 +84,8 @@ class Load:
 def expected(loads: Iterable[Load]) -> Table:
     """What a table holds after these loads, done one after the other in the order of their requests."""
     rows: list[Row] = []
-    for load in sorted(loads, key=lambda one: one.requested):
+    each = (one for load in loads for one in load.days)
+    for load in sorted(each, key=lambda one: one.requested):
         name = day(load.day).name
         if load.mode == "replace":
             rows = load.source
@@ -197,6 +210,9 @@ class Reader:
                             self._look(session, names)
             except psycopg.OperationalError:  # the server has been stopped
                 self._stop.wait(0.05)
+            except Exception as error:  # noqa: BLE001 - a reader that has ended would see nothing wrong any more
+                self.wrong.append(f"the reader could not read: {type(error).__name__}: {error}")
+                self._stop.wait(0.05)
 
     def _look(self, session: psycopg.Connection[Any], names: list[str]) -> None:
         """Look at the tables of one database: each is as some of the loads explain it, and all are so together."""
@@ -219,7 +235,12 @@ class FileReader(Reader):
 
     def _read_on(self) -> None:
         while not self._stop.wait(0.02):
-            for table in read_files(self.schema):
+            try:
+                tables = read_files(self.schema)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.wrong.append(f"the reader could not read: {type(error).__name__}: {error}")
+                continue
+            for table in tables:
                 self.seen += 1
                 if sums(table) not in self.allowed:
                     self.wrong.append(str(sorted(sums(table))))

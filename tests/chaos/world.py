@@ -48,7 +48,8 @@ REPLICAS = {"store": 2}
 LAKE = "lake"  # the root of the files that are published: a folder, or in a bucket
 APART = "warehouse"  # a database for one of two tables, and the name of its connection
 ROOT_OF_LAKE = f"ROPEWALK_ROOT_{LAKE.upper()}"
-WAYS = ("postgres", "stages", "bucket")  # in which proxies stand
+WAYS = ("postgres", "stages", "bucket", "flight")  # in which proxies stand
+FAR = "store"  # the stage that has a dataset store of its own, in a world where it is far: it fetches by Flight
 Answer = TypeVar("Answer")
 Row = tuple[int, str, int]  # number, day, version
 
@@ -117,6 +118,7 @@ class World:
     server: Server
     databases: Databases
     store_url: str
+    far_url: str = ""  # of the dataset store of the stage `FAR`, where that is another
     services: dict[str, list[StageService]] = field(default_factory=dict)
     proxies: dict[str, list[Proxy]] = field(default_factory=dict)  # by the way that they stand in
     env: Mapping[str, str] = field(default_factory=dict)
@@ -140,14 +142,26 @@ class World:
     @property
     def datasets(self) -> DatasetStore:
         """The dataset store, opened here."""
-        scratch = self.home / "scratch"
+        return self.store_of("collect")
+
+    def store_of(self, stage: str) -> DatasetStore:
+        """The dataset store of a stage, opened here."""
         return open_store(
             Settings(
-                store_url=self.store_url,
-                scratch_dir=scratch,
+                store_url=self.url_of(stage),
+                scratch_dir=self.home / "scratch",
                 s3_endpoint=self.env.get("ROPEWALK_S3_ENDPOINT"),
             )
         )
+
+    def url_of(self, stage: str) -> str:
+        """Where a stage has its datasets."""
+        return self.far_url if self.far_url and stage == FAR else self.store_url
+
+    def stores(self) -> list[DatasetStore]:
+        """Each dataset store once."""
+        urls = {self.url_of(stage): stage for stage in self.services}
+        return [self.store_of(stage) for stage in urls.values()]
 
     @property
     def in_bucket(self) -> bool:
@@ -155,16 +169,14 @@ class World:
         return "bucket" in self.proxies
 
     def can(self, fault: str, *, files: bool) -> bool:
-        """Whether a fault can be had here: ``full`` needs a disk of its own, others a bucket.
+        """Whether a fault can be had here: many need something in a certain way.
 
         A bucket knows no rename, so a frozen load of ``files`` may take one away there: docs/exactly-once.md.
         """
-        possible = {
-            "full": self.disk is not None,
-            "busy": self.in_bucket,
-            "freeze": not (files and self.in_bucket),
-        }
-        return possible.get(fault, self.in_bucket or not fault.endswith("bucket"))
+        if fault == "freeze":
+            return not (files and self.in_bucket)
+        way = "bucket" if fault == "busy" else fault.rpartition(" ")[2]
+        return way in self.proxies or way not in WAYS
 
     def is_stage(self, pid: int) -> bool:
         """Whether a process is a stage's own, and not one that does a task."""
@@ -183,8 +195,7 @@ class World:
         """Everything runs, and every way is open."""
         self.arm("")
         for proxy in self.all_proxies():
-            proxy.halve(0)
-            proxy.go_on()
+            proxy.rest()
         self.wake()
         for service in self.all_services():
             if service.process is None or service.process.poll() is not None:
@@ -315,7 +326,10 @@ class World:
             self.ask(stage, StageService.collect_garbage)
 
     def _strays(self) -> list[str]:
-        store, found = self.datasets, []
+        return [name for store in self.stores() for name in self._strays_of(store)]
+
+    def _strays_of(self, store: DatasetStore) -> list[str]:
+        found = []
         for path, _ in store.objects.ages("tasks"):
             key, name = path.split("/")[-2:]
             manifest = store.manifest(key)
@@ -339,10 +353,10 @@ class World:
         return []
 
     def forget(self) -> None:
-        """Empty the dataset store: what comes next has other tasks."""
-        objects = self.datasets.objects
-        for path, _ in list(objects.ages("tasks")):
-            objects.delete(path)
+        """Empty the dataset stores: what comes next has other tasks."""
+        for objects in (store.objects for store in self.stores()):
+            for path, _ in list(objects.ages("tasks")):
+                objects.delete(path)
 
     def leftovers(self) -> list[str]:
         """What a world at rest must not have: a session of a load, or a transaction in doubt."""
@@ -391,9 +405,12 @@ def gone(pid: int) -> bool:
 
 @contextmanager
 def world(
-    home: Path, *, bucket: bool = False, stages: Mapping[str, int] = REPLICAS
+    home: Path, *, bucket: bool = False, far: bool = False, stages: Mapping[str, int] = REPLICAS
 ) -> Iterator[World]:
-    """A running world, whose dataset store is a folder on a small disk (for root), or a bucket."""
+    """A running world, whose dataset store is a folder on a small disk (for root), or a bucket.
+
+    Where the stage that stores is ``far``, it has a folder of its own, and fetches what it reads by Flight.
+    """
     server = Server()
     databases = Databases(server.cluster, {login: f"{login}-test" for login in LOGINS})
     with ExitStack() as stops:
@@ -404,6 +421,7 @@ def world(
             databases.provision_results(name)
         disk = home / "disk"
         made = World(home, server, databases, (disk / "store").as_uri())
+        made.far_url = (disk / "far").as_uri() if far else ""
         made.disk = stops.enter_context(_small_disk(disk))
         made.proxies["postgres"] = [Proxy(server.cluster.port)]
         made.env = {ROOT_OF_LAKE: str(home / LAKE)}
@@ -413,6 +431,8 @@ def world(
         os.environ.update(made.env)
         made.services = {stage: _replicas(made, stage, number) for stage, number in stages.items()}
         made.proxies["stages"] = [_before(service) for service in made.all_services()]
+        if far:
+            made.proxies["flight"] = [_before_flight(service) for service in made.all_services()]
         for proxy in made.all_proxies():
             stops.callback(proxy.close)
         for service in made.all_services():
@@ -469,7 +489,7 @@ def _replicas(made: World, stage: str, number: int) -> list[StageService]:
         "ROPEWALK_CONNECTION_RESULTS": proxied(made.databases.stage("store")),
         f"ROPEWALK_CONNECTION_{APART.upper()}": proxied(made.databases.stage("store", APART)),
         "ROPEWALK_ROOT_DATA": str(made.home),
-        "ROPEWALK_STORE_URL": made.store_url,
+        "ROPEWALK_STORE_URL": made.url_of(stage),
         "ROPEWALK_SCRATCH_DIR": str(made.home / "disk" / "scratch" / stage),
         **made.env,
     }
@@ -491,6 +511,13 @@ def _before(service: StageService) -> Proxy:
     """A proxy by which the service is asked from now on."""
     proxy = Proxy(service.port)
     service.asked_at = proxy.port
+    return proxy
+
+
+def _before_flight(service: StageService) -> Proxy:
+    """A proxy by which others fetch what a service has made."""
+    proxy = Proxy(service.flight_port)
+    service.flight_at = proxy.port
     return proxy
 
 

@@ -23,6 +23,7 @@ class Proxy:
     def __init__(self, port: int, heard: Heard | None = None) -> None:
         self.target = port
         self.passed = 0  # connections
+        self.met = 0  # times that something that was asked for met somebody: a piece halved or held, an answer given
         self._heard = heard
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._flow = asyncio.Event()
@@ -56,6 +57,12 @@ class Proxy:
         """Answer the next connections with these bytes, and close them."""
         self._answers += answers
 
+    def rest(self) -> None:
+        """Pass on everything again, and do nothing else."""
+        self._halve = 0
+        self._answers.clear()
+        self.go_on()
+
     def close(self) -> None:
         """End it, and all its connections."""
         self.cut()
@@ -84,6 +91,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._answers:
             answer = self._answers.pop(0)  # another may come while this one is read
+            self.met += 1
             await reader.read(CHUNK)
             writer.write(answer)
             writer.close()
@@ -110,9 +118,11 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(CHUNK):
+                self.met += not self._flow.is_set()
                 await self._flow.wait()
                 if self._halve and len(data) > 1:
                     self._halve -= 1
+                    self.met += 1
                     writer.write(data[: len(data) // 2])
                     await writer.drain()
                     _reset(writer)

@@ -37,8 +37,8 @@ PATIENCE = 60.0  # seconds
 class StageService:
     """One replica of a stage in a process of its own; ``stage`` is a built-in's name or a module to run.
 
-    ``key`` signs the tokens that it answers to; it calls itself ``audience``. It is asked at its port, or
-    at that of what stands before it, ``asked_at``.
+    ``key`` signs the tokens that it answers to; it calls itself ``audience``. It is asked at its ports, or
+    at those of what stands before it, ``asked_at`` and ``flight_at``.
     """
 
     stage: str
@@ -52,6 +52,7 @@ class StageService:
     timeout: float = 40.0  # seconds that a client of it waits for an answer
     patience: float = PATIENCE  # seconds that it may take to start, and a task to end
     asked_at: int | None = None
+    flight_at: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @cached_property
@@ -67,7 +68,7 @@ class StageService:
     @property
     def flight(self) -> str:
         """The address of its Flight server."""
-        return f"grpc://127.0.0.1:{self.flight_port}"
+        return f"grpc://127.0.0.1:{self.flight_at or self.flight_port}"
 
     @property
     def client(self) -> httpx.Client:
