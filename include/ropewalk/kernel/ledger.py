@@ -148,7 +148,7 @@ ORDER BY a.at DESC LIMIT %(limit)s
 # A batch is as many partitions: of each the run counts that has asked for it last, whether in a batch or alone.
 LATEST = """
 WITH part AS (
-    SELECT DISTINCT ON (a.workflow, a.step, name) a.workflow, a.step, a.run_id, name
+    SELECT DISTINCT ON (a.workflow, a.step, name) a.key, a.run_id, a.at, name
     FROM asked a JOIN task t USING (key) CROSS JOIN LATERAL (
         SELECT one #>> '{partition,name}' FROM jsonb_array_elements(t.request -> 'batch') AS one
         UNION ALL SELECT coalesce(t.partition, '')
@@ -158,14 +158,13 @@ WITH part AS (
         AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
     ORDER BY a.workflow, a.step, name, a.requested DESC, a.at DESC
 ), last AS (
-    SELECT workflow, step, run_id, array_agg(name ORDER BY name) AS parts FROM part
-    GROUP BY workflow, step, run_id
+    SELECT key, run_id, at, array_agg(name ORDER BY name) AS parts FROM part GROUP BY key, run_id, at
 )
-SELECT t.*, a.run_id AS asked_by, a.at, last.parts
-FROM last JOIN asked a USING (workflow, step, run_id) JOIN task t USING (key)
+SELECT t.*, last.run_id AS asked_by, last.at, last.parts
+FROM last JOIN task t USING (key)
 WHERE NOT %(quarantined)s OR ((t.report -> 'rows' ->> 'quarantined')::bigint > 0
     AND (coalesce(t.report -> 'aside', '{}') = '{}' OR t.report -> 'aside' ?| last.parts))
-ORDER BY a.at DESC LIMIT %(limit)s
+ORDER BY last.at DESC LIMIT %(limit)s
 """
 PLACE = ("workflow", "step", "partition")
 BEFORE = """
