@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ropewalk.workflow import (
     Step,
     Workflow,
     covers,
+    cut,
     partition_of,
     partition_on,
     partitions,
@@ -316,6 +317,8 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     )
     if not asked:
         return next(iter(followed(workflow, context)), dated)
+    if isinstance(conf.get("moments"), list):
+        return partition_of(workflow, datetime.fromisoformat(conf["moments"][0]))
     if untouched:
         return dated
     return partition_on(workflow, date.fromisoformat(asked))
@@ -341,6 +344,7 @@ def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
             code="bad_param",
             hint=f"an earlier last day, or ropewalk backfill {workflow.name}, which makes several runs of it",
         )
+    found = list(cut(found, conf.get("moments")))
     return found if len(found) > 1 else []
 
 

@@ -10,7 +10,7 @@ import pytest
 from ropewalk.contracts.models import DatasetRef, RunInfo, TaskStatus
 from ropewalk.testing.services import StageService, running
 from ropewalk.workflow import load, task_request
-from ropewalk.workflow.partitions import partition_on
+from ropewalk.workflow.partitions import partition_on, partitions
 
 from tests.conftest import Postgres
 
@@ -46,14 +46,21 @@ class Stages:
         """What the second step asks from now on."""
         self.file.write_text(FILE.replace("SELECT a, b FROM rows WHERE a > 0", query))
 
-    def run(self, name: str, generation: str = "") -> dict[str, TaskStatus]:
-        """Both steps: how each stood when it was asked for, or when it had ended."""
+    def run(
+        self,
+        name: str,
+        generation: str = "",
+        first: date = date(2013, 1, 1),
+        last: date | None = None,
+    ) -> dict[str, TaskStatus]:
+        """Both steps, of a day or of a batch: how each stood when it was asked for, or when it had ended."""
         workflow = load(self.file)
         found: dict[str, TaskStatus] = {}
         inputs: dict[str, DatasetRef] = {}
         for step in workflow.order():
             request = task_request(
-                workflow, step, run=RunInfo(id=name), partition=partition_on(workflow, date(2013, 1, 1)),
+                workflow, step, run=RunInfo(id=name), partition=partition_on(workflow, first),
+                batch=list(partitions(workflow, first, last)) if last else (),
                 inputs=inputs, generation=generation,
             )  # fmt: skip
             service = self.services[step.stage]

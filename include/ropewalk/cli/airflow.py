@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -21,18 +21,16 @@ CLOCKS_APART = 1.5  # seconds
 API = "/api/v2"
 
 
+class ExistsError(ConfigError):
+    """What is asked for is there already."""
+
+
 @contextmanager
 def airflow() -> Iterator[Airflow]:
-    """A session with the Airflow of ``endpoints.json``; RetryableError while it does not answer."""
+    """A session with the Airflow of ``endpoints.json``."""
     address = _address()
-    try:
-        with httpx.Client(timeout=TIMEOUT, trust_env=False, base_url=address["url"]) as client:
-            yield Airflow(client, address)
-    except httpx.TransportError as error:
-        raise RetryableError(
-            f"Airflow at {address['url']} does not answer ({type(error).__name__})",
-            code="airflow_away", hint="make status",
-        ) from None  # fmt: skip
+    with httpx.Client(timeout=TIMEOUT, trust_env=False, base_url=address["url"]) as client:
+        yield Airflow(client, address)
 
 
 def home() -> Path:
@@ -53,7 +51,7 @@ def _address() -> dict[str, str]:
 
 
 class Airflow:
-    """Runs of DAGs: asked for, followed, stopped."""
+    """Runs of DAGs: asked for, followed, stopped; RetryableError while Airflow does not answer."""
 
     def __init__(self, client: httpx.Client, address: dict[str, str]) -> None:
         self._client, self._address = client, address
@@ -65,7 +63,7 @@ class Airflow:
         HTTP tells whole seconds (RFC 9110, 6.6.1): clocks in step are not brought out of it by that.
         """
         begun = time.time()
-        told = self._client.get(f"{API}/version").headers.get("date")
+        told = self._ask("GET", f"{API}/version").headers.get("date")
         ours = (begun + time.time()) / 2
         theirs = parsedate_to_datetime(told).timestamp() + 0.5 if told else ours
         return int(1_000_000 * (theirs if abs(theirs - ours) > CLOCKS_APART else ours))
@@ -76,9 +74,10 @@ class Airflow:
         return found
 
     def trigger(self, dag: str, run: str, conf: dict[str, Any]) -> None:
-        """Ask for a run."""
+        """Ask for a run; where there is one of that id, it has been asked for, and the answer was lost."""
         body = {"dag_run_id": run, "logical_date": None, "conf": conf}
-        self._call("POST", f"/dags/{dag}/dagRuns", json=body)
+        with suppress(ExistsError):
+            self._call("POST", f"/dags/{dag}/dagRuns", json=body)
 
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """How a run stands."""
@@ -121,23 +120,36 @@ class Airflow:
 
     def _log_in(self) -> None:
         user = {name: self._address[name] for name in ("username", "password")}
-        answer = self._client.post("/auth/token", json=user)
+        answer = self._ask("POST", "/auth/token", json=user)
         if answer.is_error:
             raise ConfigError("Airflow refuses the user of endpoints.json", code="unauthorized")
         self._client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
-        answer = self._client.request(method, API + path, **more)
+        answer = self._ask(method, API + path, **more)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:  # a token's day is over
             self._log_in()
-            answer = self._client.request(method, API + path, **more)
+            answer = self._ask(method, API + path, **more)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             raise NotFoundError(f"Airflow has no {path}")
-        if answer.is_server_error:
-            raise RetryableError(f"Airflow answers {answer.status_code}", code="airflow_away")
+        if answer.status_code == HTTPStatus.CONFLICT:
+            raise ExistsError(f"Airflow refuses: {_said(answer)}", code="airflow")
         if answer.is_error:
             raise ConfigError(f"Airflow refuses: {_said(answer)}", code="airflow")
         return answer.json() if answer.content else None
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Airflow's answer, whatever it says of the request; RetryableError where there is none."""
+        try:
+            answer = self._client.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise RetryableError(
+                f"Airflow at {self._address['url']} does not answer ({type(error).__name__})",
+                code="airflow_away", hint="make status",
+            ) from None  # fmt: skip
+        if answer.is_server_error:
+            raise RetryableError(f"Airflow answers {answer.status_code}", code="airflow_away")
+        return answer
 
 
 def _said(answer: httpx.Response) -> str:

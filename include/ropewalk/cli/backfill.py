@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +23,8 @@ from ropewalk.contracts.errors import (
     RetryableError,
     nearest,
 )
-from ropewalk.workflow import Workflow, load, partitions
+from ropewalk.workflow import Workflow, cut, load, partitions
+from ropewalk.workflow.model import Grain
 
 if TYPE_CHECKING:
     from ropewalk.cli.airflow import Airflow
@@ -36,6 +38,7 @@ PATIENCE = 120.0  # seconds that Airflow may be away
 ENDED = {"success", "failed"}
 GOING = {"running", "deferred"}
 DONE = {*ENDED, "skipped", "upstream_failed", "removed"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Batch:
         return self.partitions[0].start.astimezone(self.zone).date(), last.astimezone(
             self.zone
         ).date()
+
+    @property
+    def moments(self) -> list[str]:
+        """The moment at which its first partition begins, and that at which its last one ends."""
+        return [self.partitions[0].start.isoformat(), self.partitions[-1].end.isoformat()]
 
     @property
     def name(self) -> str:
@@ -173,21 +181,18 @@ class Backfill:
         first, last = batch.days
         again = sum(run.batch.name == batch.name for run in self._runs)
         name = f"{PREFIX}{batch.name}__{self._requested}" + (f"__{again}" if again else "")
-        requested = self._requested + self._places[batch.partitions[0].name]
-        conf = {
-            **self._conf,
-            "requested": requested,
-            "date": first.isoformat(),
-            "to": last.isoformat(),
-        }
-        self._airflow.trigger(self._workflow.name, name, conf)
+        conf: dict[str, Any] = {**self._conf, "date": first.isoformat(), "to": last.isoformat()}
+        conf["requested"] = self._requested + self._places[batch.partitions[0].name]
+        if self._workflow.header.partition is Grain.HOUR:  # whose batch may begin or end in a day
+            conf["moments"] = batch.moments
+        patiently(lambda: self._airflow.trigger(self._workflow.name, name, conf))
         self._runs.append(Run(name, batch))
 
     def _look(self) -> list[Batch]:
         """See how all active runs stand; the batches that are to be done in place of failed ones."""
         more: list[Batch] = []
         for run in self._active():
-            patiently(lambda run=run: self._see(run))
+            patiently(partial(self._see, run))
             if run.state == "success":
                 self.outcome.done += [one.name for one in run.batch.partitions]
             elif run.state == "failed":
@@ -206,7 +211,7 @@ class Backfill:
 
     def _rest(self, run: Run) -> list[Batch]:
         """What can be done of a failed run: the partitions before, between and after those at fault."""
-        failed = self._told(run)
+        failed = patiently(partial(self._told, run))
         names = [one.name for one in run.batch.partitions]
         bad = {name: error for name, error in failed.items() if name in names}
         if not bad:
@@ -247,18 +252,16 @@ class Backfill:
         self._console.print(f"stopped; {len(self.outcome.done)} partitions are done and stay")
 
 
-def patiently(look: Any) -> None:
-    """Do it; while Airflow is away, wait and try again for some time."""
+def patiently(ask: Callable[[], T]) -> T:
+    """What Airflow answers; while it is away, wait and ask again for some time."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            look()
+            return ask()
         except RetryableError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL)
-        else:
-            return
 
 
 def ready(session: Airflow, workflow: Workflow) -> None:
@@ -295,7 +298,7 @@ def _spent(
         conf = run.get("conf") or {}
         if conf.get("date") and conf.get("to") and run["start_date"] and run["end_date"]:
             first, last = date.fromisoformat(conf["date"]), date.fromisoformat(conf["to"])
-            number = len(list(partitions(workflow, first, last)))
+            number = len(list(cut(partitions(workflow, first, last), conf.get("moments"))))
             yield (
                 datetime.fromisoformat(run["start_date"]),
                 datetime.fromisoformat(run["end_date"]),

@@ -45,12 +45,8 @@ def list_all(
         table.add_column(name, overflow="fold")  # a run's id is of use whole
     for name in ("rows", "of", "share"):
         table.add_column(name, justify="right")
-    for one in sorted(found, key=lambda one: (one.workflow, one.partition or "", one.step)):
-        aside, whole = _counts(one)
-        share = f"{aside / whole:.2%}"
-        table.add_row(
-            one.workflow, one.partition or "", one.step, one.run, f"{aside:,}", f"{whole:,}", share
-        )
+    for place, (aside, whole) in sorted(line for one in found for line in _lines(one)):
+        table.add_row(*place, f"{aside:,}", f"{whole:,}", f"{aside / whole:.2%}")
     console.print(table)
 
 
@@ -118,6 +114,18 @@ def _compared(before: list[Asked], after: list[Asked]) -> Table:
             counts = (then_aside, aside, then_whole - then_aside, whole - aside)
             table.add_row(one.step, *(f"{count:,}" for count in counts))
     return table
+
+
+def _lines(one: Asked) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
+    """Workflow, partition, step and run with the rows set aside: of a batch by each partition that counts."""
+    report = one.status.report
+    parts = (
+        {name: counts for name, counts in report.aside.items() if name in one.partitions}
+        if report
+        else {}
+    )
+    for name, counts in (parts or {one.partition or "": _counts(one)}).items():
+        yield (one.workflow, name, one.step, one.run), counts
 
 
 def _counts(one: Asked) -> tuple[int, int]:

@@ -295,7 +295,8 @@ class Report(Answer):
     """What a task says when it has succeeded; kept in the dataset store with its outputs.
 
     ``why`` tells what was new to the task: the parts of its key that are other than those of the task before;
-    ``inputs`` are the datasets that it read, by their steps.
+    ``inputs`` are the datasets that it read, by their steps. ``aside`` is of a batch: by each of its partitions that
+    set rows aside how many, and of how many.
     """
 
     key: Key
@@ -308,6 +309,7 @@ class Report(Answer):
     outputs: dict[str, DatasetRef] = Field(default_factory=dict)
     columns: dict[str, list[Column]] = Field(default_factory=dict)
     rows: RowCounts = Field(default_factory=RowCounts)
+    aside: dict[str, tuple[int, int]] = Field(default_factory=dict)
     checks: list[CheckResult] = Field(default_factory=list)
     since: Scalar = None
     until: Scalar = None
@@ -360,12 +362,16 @@ class TaskStatus(Answer):
 
 
 class Asked(Answer):
-    """That a run has asked for a step, and how its task stands; several runs may have asked for one task."""
+    """That a run has asked for a step, and how its task stands; several runs may have asked for one task.
+
+    Where the latest was looked for, ``partitions`` are those of a batch for which no later run has asked.
+    """
 
     workflow: str
     step: str
     run: str
     partition: str | None = None
+    partitions: list[str] = Field(default_factory=list)
     status: TaskStatus
 
 

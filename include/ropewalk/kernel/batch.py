@@ -318,6 +318,11 @@ class Batch(Task):
         return own.model_copy(
             update={
                 "columns": {**first.columns, **own.columns},
+                "aside": {
+                    name: (one.rows.quarantined, one.rows.quarantined + one.rows.out)
+                    for name, one in self.done.items()
+                    if one.rows.quarantined
+                },
                 "checks": _merged(self.done),
                 "lineage": _joined(reports),
                 "published": _targets(reports, own.partition),

@@ -138,17 +138,33 @@ UPDATE task SET state = 'cancelled', report = NULL WHERE key = %(key)s AND state
 RETURNING key
 """
 ASKED = """
-SELECT * FROM (
-    SELECT DISTINCT ON (a.workflow, a.step, CASE WHEN %(latest)s THEN coalesce(t.partition, '') ELSE a.run_id END)
-        t.*, a.run_id AS asked_by, a.at
-    FROM asked a JOIN task t USING (key)
+SELECT t.*, a.run_id AS asked_by, a.at, NULL AS parts
+FROM asked a JOIN task t USING (key)
+WHERE (%(workflow)s::text IS NULL OR a.workflow = %(workflow)s)
+    AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
+    AND (NOT %(quarantined)s OR (t.report -> 'rows' ->> 'quarantined')::bigint > 0)
+ORDER BY a.at DESC LIMIT %(limit)s
+"""
+# A batch is as many partitions: of each the run counts that has asked for it last, whether in a batch or alone.
+LATEST = """
+WITH part AS (
+    SELECT DISTINCT ON (a.workflow, a.step, name) a.key, a.run_id, a.at, name
+    FROM asked a JOIN task t USING (key) CROSS JOIN LATERAL (
+        SELECT one #>> '{partition,name}' FROM jsonb_array_elements(t.request -> 'batch') AS one
+        UNION ALL SELECT coalesce(t.partition, '')
+        WHERE coalesce(jsonb_array_length(t.request -> 'batch'), 0) = 0
+    ) AS parts (name)
     WHERE (%(workflow)s::text IS NULL OR a.workflow = %(workflow)s)
         AND (%(run)s::text IS NULL OR a.run_id = %(run)s)
-    ORDER BY a.workflow, a.step, CASE WHEN %(latest)s THEN coalesce(t.partition, '') ELSE a.run_id END,
-        a.requested DESC, a.at DESC
-) AS found
-WHERE NOT %(quarantined)s OR (report -> 'rows' ->> 'quarantined')::bigint > 0
-ORDER BY at DESC LIMIT %(limit)s
+    ORDER BY a.workflow, a.step, name, a.requested DESC, a.at DESC
+), last AS (
+    SELECT key, run_id, at, array_agg(name ORDER BY name) AS parts FROM part GROUP BY key, run_id, at
+)
+SELECT t.*, last.run_id AS asked_by, last.at, last.parts
+FROM last JOIN task t USING (key)
+WHERE NOT %(quarantined)s OR ((t.report -> 'rows' ->> 'quarantined')::bigint > 0
+    AND (coalesce(t.report -> 'aside', '{}') = '{}' OR t.report -> 'aside' ?| last.parts))
+ORDER BY last.at DESC LIMIT %(limit)s
 """
 PLACE = ("workflow", "step", "partition")
 BEFORE = """
@@ -231,7 +247,7 @@ class Ledger:
     ) -> list[Asked]:
         """What runs have asked for, the newest first: of each step and partition the ``latest`` only, or all."""
         values = {
-            "workflow": workflow, "run": run, "latest": latest, "quarantined": quarantined, "limit": limit,
+            "workflow": workflow, "run": run, "quarantined": quarantined, "limit": limit,
         }  # fmt: skip
         return [
             Asked(
@@ -239,9 +255,10 @@ class Ledger:
                 step=row["step"],
                 run=row["asked_by"],
                 partition=row["partition"],
+                partitions=row["parts"] or [] if row["request"].get("batch") else [],
                 status=status_of(row, run=row["asked_by"]),
             )
-            for row in await self.rows(ASKED, values)
+            for row in await self.rows(LATEST if latest else ASKED, values)
         ]
 
     async def why(self, row: Row) -> list[str]:

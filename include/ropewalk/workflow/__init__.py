@@ -6,6 +6,7 @@ from ropewalk.workflow.load import load, loads
 from ropewalk.workflow.model import Step, Workflow, WorkflowError
 from ropewalk.workflow.partitions import (
     covers,
+    cut,
     partition_of,
     partition_on,
     partitions,
@@ -18,6 +19,7 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "covers",
+    "cut",
     "load",
     "loads",
     "partition_of",

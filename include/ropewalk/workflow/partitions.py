@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from ropewalk.contracts.errors import ConfigError
@@ -43,6 +43,18 @@ def partitions(workflow: Workflow, first: date, last: date) -> Iterator[Partitio
             return
         yield found
         moment = found.end
+
+
+def cut(found: Iterable[Partition], moments: object) -> Iterator[Partition]:
+    """Those that lie between two ``moments``, where there are any.
+
+    A run is asked for by days. A backfill by hours that goes on before and after a bad hour adds the moments.
+    """
+    if not isinstance(moments, list):
+        yield from found
+        return
+    start, end = map(datetime.fromisoformat, moments)
+    yield from (one for one in found if start <= one.start and one.end <= end)
 
 
 def touched(workflow: Workflow, start: datetime, end: datetime) -> Iterator[Partition]:
