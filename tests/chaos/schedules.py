@@ -177,7 +177,8 @@ class Schedule:
         kinds = [kind for kind in FAULTS if world.can(kind, files=self.files)]
         places = FILE_POINTS if self.files else POINTS_APART if apart else TABLE_POINTS
         points = (*POINTS, *places, SOMEWHERE)
-        self.plan = [(dice.choice(points), dice.choice(kinds)) for _ in range(3)]
+        alike = _alike(kinds)
+        self.plan = [(dice.choice(points), dice.choice(dice.choice(alike))) for _ in range(3)]
         self.keys: list[TaskRequest] = []
         self._nobody: Reader | None = None  # the reader that does not look
         tally.chains[self.chain] += 1
@@ -307,6 +308,15 @@ class Schedule:
         for number, load in enumerate((self.base, *self.loads)):
             self._do(replace(load, version=20 + number, requested=1000 * (20 + number)))
         return [f"{name} is left aside" for name in other_files(self.base.schema)]
+
+
+def _alike(kinds: Iterable[str]) -> list[list[str]]:
+    """The kinds of faults, together where they differ by the way that they are met in: each group is as likely."""
+    groups: dict[str, list[str]] = {}
+    for kind in kinds:
+        what, _, way = kind.rpartition(" ")
+        groups.setdefault(what if way in WAYS else kind, []).append(kind)
+    return list(groups.values())
 
 
 def source(world: World, load: Load) -> TaskRequest:

@@ -7,26 +7,33 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.loads import Load, counted
-from tests.chaos.schedules import run, source
+from tests.chaos.schedules import POINTS, STAGES, run, run_all, source
 from tests.chaos.world import World, world
 
-POINTS = (
-    "submit.asked", "submit.entered", "task.claimed", "task.begun", "part.written", "part.added", "manifest.fenced",
-    "manifest.written", "manifest.created", "task.done", "task.ending",
-)  # fmt: skip
+SEEDS = (1, 2, 4, 5)
 
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two replicas of what collects and of what stores."""
-    with world(tmp_path_factory.mktemp("world"), stages={"collect": 2, "store": 2}) as made:
+    """Two replicas of each stage."""
+    with world(tmp_path_factory.mktemp("world"), stages=STAGES) as made:
         yield made
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_dies_whenever_every_row_is_there_once(chaos: World, seed: int) -> None:
-    assert run(chaos, seed).wrong == []
+    found = run(chaos, seed)
+    assert found.wrong == []
+    assert found.faults.total() > 0, "nothing has happened: another seed"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "kind"), [(6, "bucket"), (3, "far")])
+def test_so_it_is_in_a_bucket_and_where_datasets_come_by_flight(seed: int, kind: str) -> None:
+    found = run_all([seed], float("inf"), bucket=kind == "bucket", far=kind == "far")
+    assert found.wrong == []
+    assert found.faults.total() > 0, "nothing has happened: another seed"
 
 
 @pytest.mark.parametrize("point", POINTS)
