@@ -40,9 +40,12 @@ SERVICE = "tests/kernel/test_service.py"
 GARBAGE = "tests/kernel/test_garbage.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
-    "fence and ledger": Mutant(
+    "fence": _one(
+        "kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"', SERVICE,
+        "stopped_by_the_fence",
+    ),
+    "ledger of loads": Mutant(
         (
-            ("kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"'),
             ("store/ledger.py", "if done is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
             ("store/ledger.py", 'return "unchanged" if load.mode != "upsert"', 'return "unchanged" if load.mode == ""'),

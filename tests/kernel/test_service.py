@@ -249,7 +249,7 @@ def test_cancel_ends_the_work_and_nothing_is_visible(
     child = int((tmp_path / "mark").read_text())
     assert service.cancel(key, "another").state is State.RUNNING
     assert service.cancel(key, "one").state is State.CANCELLED
-    until(lambda: not Path(f"/proc/{child}").exists())
+    until(lambda: gone(child))
     assert not list((service.home / "store").glob(f"tasks/*/{key}/[!.]*"))
 
 
@@ -273,7 +273,7 @@ def test_a_killed_service_leaves_no_child_and_its_task_is_done_after_a_restart(
         until(lambda: begun(tmp_path / "mark"))
         child = int((tmp_path / "mark").read_text())
         one.stop(signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{child}").exists())
+        until(lambda: gone(child))
         (tmp_path / "go").touch()
         one.start()
         status = one.end(key)
@@ -301,11 +301,40 @@ def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
         assert holder.end(key).attempt == 2
 
 
+def test_an_attempt_whose_task_was_taken_over_is_stopped_by_the_fence(
+    make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    """By nothing else: nobody has its seat, and its lease is not due for 20 minutes."""
+    with running(make(ROPEWALK_LEASE_SECONDS="3600")) as (one,):
+        request = ask("tell_fence", mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
+        key = one.submit(request).key
+        until(lambda: begun(tmp_path / "mark"))
+        with psycopg.connect(one.database_url, autocommit=True) as session:
+            session.execute("UPDATE collect.task SET attempt = 2 WHERE key = %s", [key])
+        assert list(folder_of(one, key).glob(".manifest.json.*")), "the attempt has its seat"
+        (tmp_path / "go").touch()
+        until(lambda: gone(int((tmp_path / "mark").read_text())))
+        assert not (folder_of(one, key) / "manifest.json").exists()
+        until(lambda: bool(one.lines(key)))
+        assert [line.text for line in one.lines(key)] == ["the fence says fenced"]
+        assert one.read(key).state is State.RUNNING, "it is the other attempt's to end"
+
+
 def test_a_tasks_memory_is_for_no_other_process_of_its_user(
     service: StageService, ask: Ask
 ) -> None:
     """Which holds the secrets of its stage."""
     assert service.do(ask("dumpable")).metrics == {"dumpable": 0}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is there no more."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def folder_of(service: StageService, key: str) -> Path:
+    """Where a task's files lie."""
+    return service.home / "store" / "tasks" / key[:2] / key
 
 
 def begun(mark: Path) -> bool:
