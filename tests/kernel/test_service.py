@@ -19,13 +19,17 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import State, TaskRequest, Use
+from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService, running
 from ropewalk.testing.sinks import day
+
+from tests.conftest import Postgres
 
 OUTLIVED = """
 SELECT clock_timestamp() > started_at + interval '3 s' AND lease_until > clock_timestamp(), attempt
 FROM collect.task WHERE key = %s
 """
+EXPIRED = "SELECT lease_until < clock_timestamp() FROM collect.task WHERE key = %s"
 Ask = Callable[..., TaskRequest]
 Make = Callable[..., StageService]
 
@@ -208,6 +212,30 @@ def test_a_task_that_outlives_its_lease_is_still_the_same_attempts(
             (tmp_path / "go").touch()
             assert both[0].end(key).state is State.SUCCEEDED
             assert session.execute(OUTLIVED, [key]).fetchone() == (None, 1)
+
+
+def test_a_replica_that_cannot_reach_the_ledger_ends_its_work_before_another_may_begin(
+    postgres: Postgres, make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    proxy = Proxy(postgres.cluster.port)
+    one = make(ROPEWALK_LEASE_SECONDS="4")
+    direct = one.database_url
+    one.database_url = direct.replace(f":{postgres.cluster.port}/", f":{proxy.port}/")
+    try:
+        with running(one):
+            key = one.submit(ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))).key
+            until(lambda: begun(tmp_path / "mark"))
+            proxy.hold()
+            with psycopg.connect(direct, autocommit=True) as session:
+                until(lambda: session.execute(EXPIRED, [key]).fetchone() == (True,))
+                assert gone(int((tmp_path / "mark").read_text()))
+            proxy.go_on()
+            (tmp_path / "go").touch()
+            status = one.end(key)
+        assert (status.state, status.attempt) == (State.SUCCEEDED, 2)
+    finally:
+        proxy.go_on()
+        proxy.close()
 
 
 def test_checks_that_a_stage_does_not_make_are_refused(service: StageService, ask: Ask) -> None:
