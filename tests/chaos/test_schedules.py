@@ -7,13 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.loads import Load, counted
-from tests.chaos.schedules import run, source
+from tests.chaos.schedules import POINTS, run, source
 from tests.chaos.world import World, world
-
-POINTS = (
-    "submit.asked", "submit.entered", "task.claimed", "task.begun", "part.written", "part.added", "manifest.fenced",
-    "manifest.written", "manifest.created", "task.done", "task.ending",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
