@@ -42,6 +42,14 @@ SERVICE = "tests/kernel/test_service.py"
 GARBAGE = "tests/kernel/test_garbage.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
+    "lease that holds": _one(
+        "kernel/ledger.py", "(state = 'running' AND lease_until < clock_timestamp()))\n        AND",
+        "state = 'running')\n        AND", "tests/chaos/test_ledger_machine.py",
+    ),
+    "seat of an attempt": _one(
+        "kernel/objects.py", "                seat.unlink(missing_ok=True)", "                pass",
+        "tests/chaos/test_ledger_machine.py",
+    ),
     "fence": _one(
         "kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"', SERVICE,
         "stopped_by_the_fence",
