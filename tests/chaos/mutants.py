@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("include", "plugins", "dags", "tests")
+SOURCES = Path("include", "ropewalk")
 OFF = "if False:"
 
 
@@ -41,12 +43,23 @@ GARBAGE = "tests/kernel/test_garbage.py"
 CURRENT = "tests/store/test_current.py"
 IN_DOUBT = "tests/store/test_in_doubt.py"
 MUTANTS = {
-    "fence and ledger": Mutant(
+    "lease that holds": _one(
+        "kernel/ledger.py", "(state = 'running' AND lease_until < clock_timestamp()))\n        AND",
+        "state = 'running')\n        AND", "tests/chaos/test_ledger_machine.py",
+    ),
+    "seat of an attempt": _one(
+        "kernel/objects.py", "                seat.unlink(missing_ok=True)", "                pass",
+        "tests/chaos/test_ledger_machine.py",
+    ),
+    "fence": _one(
+        "kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"', SERVICE,
+        "stopped_by_the_fence",
+    ),
+    "ledger of loads": Mutant(
         (
-            ("kernel/child.py", 'self._down.recv_bytes() == b"yes"', 'self._down.recv_bytes() != b"?"'),
             ("store/ledger.py", "if done is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
-            ("store/ledger.py", 'return "unchanged" if load.mode != "upsert"', 'return "unchanged" if load.mode == ""'),
+            ("store/ledger.py", 'return "unchanged" if same', 'return "unchanged" if False'),
         ),
         SINK,
         "report_was_lost",
@@ -57,12 +70,30 @@ MUTANTS = {
         "WHERE key = %(key)s AND state = 'running'\nRETURNING key",
         "tests/chaos/test_ledger_machine.py",
     ),
+    "end of work that nobody can vouch for": _one(
+        "kernel/runner.py", "self.settings.lease_seconds * 2 / 3", "self.settings.lease_seconds * 200", SERVICE,
+        "cannot_reach_the_ledger",
+    ),
+    "lock of a partition": _one("store/ledger.py", "    if not whole:\n", "    if False:\n", SINK, "same_part"),
+    "lock of a table": _one(
+        "store/ledger.py", 'shared = "" if whole else "_shared"', 'shared = "_shared"', SINK, "same_part"
+    ),
+    "rows that the database took": _one(
+        "store/postgres.py", "if cursor.rowcount != load.rows:", OFF, SINK, "loses_a_row"
+    ),
+    "silence in a transaction": _one(
+        "store/postgres.py", "set_config('idle_in_transaction_session_timeout', %s, true)", "%s::text", SINK,
+        "falls_silent",
+    ),
+    "answer to a commit": _one(
+        "store/in_doubt.py", '.statusmessage == "ROLLBACK"', '.statusmessage == ""', IN_DOUBT, "failed_unheard"
+    ),
     "order of requests": _one("store/ledger.py", "if later == (True,):", OFF, SINK, "older_request"),
     "order of rows in an upsert": _one(
-        "store/postgres.py", "if key and ledger.overtaken(connection, load):", OFF, SINK, "upserts_that_come_late"
+        "store/postgres.py", "late = bool(key)", "late = False", SINK, "upserts_that_come_late"
     ),
     "rows of upserts later than a replacement": _one(
-        "store/postgres.py", 'if load.mode != "replace" or not', "if load.mode or not", SINK, "later_upsert"
+        "store/postgres.py", "if not ledger.overtaken(connection, load):", "if True:", SINK, "later_upsert"
     ),
     "rows of an upsert that are there": _one(
         "store/ledger.py", "    return since == (", "    return False and since == (", SINK, "same_rows_again"
@@ -79,6 +110,10 @@ MUTANTS = {
         "store/ledger.py", "return others is None", "return True", SINK, "unchanged_only"
     ),
     "commit on disk": _one("store/postgres.py", "WHEN 'off' THEN", "WHEN 'on' THEN", SINK, "waits_for_the_disk"),
+    "order of requests of files": _one("store/files.py", "return bool(later)", "return False", FILES, "older_request"),
+    "eviction of what is aside": _one(
+        "store/files.py", "if name != mine and fits.fullmatch(name):", OFF, FILES, "before_its_first_file"
+    ),
     "records looked at again": _one("store/files.py", "if folder.found() != found:", OFF, FILES, "after_the_look"),
     "a later load half-written": _one(
         "store/files.py", "(one for one in later if not one.content)", "iter(())", FILES, "half_written"
@@ -104,6 +139,10 @@ MUTANTS = {
     ),
     "rows of a stream": _one(
         "kernel/flight.py", "if said != (digest.rows, digest.hexdigest()):", OFF, "tests/kernel/test_flight.py"
+    ),
+    "content of what was fetched": _one(
+        "kernel/flight.py", "if (digest.rows, digest.hexdigest()) != (ref.rows, ref.fingerprint):", OFF,
+        "tests/kernel/test_flight.py", "another_content",
     ),
     "files of an unknown commit": _one(
         "kernel/datasets.py", "if not (self._sent and self._visible()):", "if True:", "tests/kernel/test_datasets.py",
@@ -137,6 +176,27 @@ MUTANTS = {
     ),
     "collector's seat before it removes": _one(
         "kernel/garbage.py", "seat = self.store.objects.seat(name)", 'seat = ""', GARBAGE, "commit_any_more"
+    ),
+    "files of a task that runs": _one(
+        "kernel/garbage.py", "if state in LIVE or min", "if min", GARBAGE, "what_an_attempt_has_left"
+    ),
+    "files of a task that runs, beside a dataset": _one(
+        "kernel/garbage.py", "if old and self._state(manifest.key) not in LIVE:", "if old:", GARBAGE,
+        "while_a_task_runs",
+    ),
+    "grace of what an attempt has written": _one(
+        "kernel/garbage.py", "if state in LIVE or min(ages.values()) < limit:", "if state in LIVE:", GARBAGE,
+        "just_written_is_left",
+    ),
+    "grace of what lies beside a dataset": _one(
+        "kernel/garbage.py", "for name in rest if ages[name] >= self.settings.grace_seconds", "for name in rest",
+        GARBAGE, "just_been_written_beside",
+    ),
+    "grace of a tombstone": _one(
+        "kernel/garbage.py", "elif ages[TOMBSTONE] >= self.settings.grace_seconds:", "else:", GARBAGE, "been_marked"
+    ),
+    "grace of a task's end": _one(
+        "kernel/garbage.py", "greatest(%(grace)s, coalesce(", "greatest(0, coalesce(", GARBAGE, "has_just_ended"
     ),
     "what the collector holds": _one("kernel/garbage.py", "if key in self.held:", OFF, GARBAGE, "retention_hold"),
     "what the tables hold": _one(
@@ -187,6 +247,11 @@ MUTANTS = {
 
 def notices(mutant: Mutant) -> bool:
     """Whether the test goes red once the guard is off."""
+    return not passes(mutant)
+
+
+def passes(mutant: Mutant) -> bool:
+    """Whether the test is green in a copy of the sources that has the mutant's edits."""
     with tempfile.TemporaryDirectory(prefix="ropewalk-mutant-") as name:
         copy = Path(name)
         for folder in FOLDERS:
@@ -197,7 +262,7 @@ def notices(mutant: Mutant) -> bool:
             )
         shutil.copy(ROOT / "pyproject.toml", copy)
         for file, text, instead in mutant.edits:
-            _edit(copy / "include" / "ropewalk" / file, text, instead)
+            _edit(copy / SOURCES / file, text, instead)
         command = [
             sys.executable,
             "-m",
@@ -218,7 +283,7 @@ def notices(mutant: Mutant) -> bool:
         )
     if done.returncode not in {0, 1}:
         raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout.decode()[-2000:]}")
-    return done.returncode == 1
+    return done.returncode == 0
 
 
 def _edit(path: Path, text: str, instead: str) -> None:
@@ -231,16 +296,39 @@ def _edit(path: Path, text: str, instead: str) -> None:
 
 
 def main() -> None:
-    """Try all guards, or the named ones; exits with 1 where one can go and no test notices."""
+    """Try all guards, or the named ones; exits with 1 where one can go and no test notices.
+
+    First their tests are run with every guard in its place: one that is red anyway would notice everything.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*MUTANTS, []], metavar="name")
-    alive = []
-    for name in parser.parse_args().names or MUTANTS:
-        noticed = notices(MUTANTS[name])
-        sys.stdout.write(f"{'noticed' if noticed else 'LIVES  '}  {name}\n")
-        sys.stdout.flush()
-        alive += [] if noticed else [name]
-    sys.exit(1 if alive else 0)
+    chosen = {name: MUTANTS[name] for name in parser.parse_args().names or MUTANTS}
+    wrong = [*_red(chosen.values()), *_alive(chosen)]
+    sys.exit(1 if wrong else 0)
+
+
+def _red(mutants: Iterable[Mutant]) -> Iterator[str]:
+    """The tests that are red though every guard is in its place."""
+    for test, only in dict.fromkeys((one.test, one.only) for one in mutants):
+        name = f"{test} -k {only!r}" if only else test
+        green = passes(Mutant((), test, only))
+        _say("green  " if green else "RED    ", name)
+        if not green:
+            yield name
+
+
+def _alive(mutants: Mapping[str, Mutant]) -> Iterator[str]:
+    """The guards that can go, and no test notices."""
+    for name, mutant in mutants.items():
+        noticed = notices(mutant)
+        _say("noticed" if noticed else "LIVES  ", name)
+        if not noticed:
+            yield name
+
+
+def _say(what: str, of: str) -> None:
+    sys.stdout.write(f"{what}  {of}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ledger against a model: submit, retry, clear, cancel, crash, takeover and commit in any order.
+"""Ledger and dataset store against a model: submit, retry, clear, cancel, crash, takeover and commit in any order.
 
 What it must keep is said of the source's rows, which are numbers: the windows that the runs of a step have read last
 lie side by side. No number is lost between two, and none is in both.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,12 +26,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from ropewalk.contracts.errors import Problem
+from ropewalk.contracts.errors import Problem, RetryableError
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, State, TaskRequest, Use
+from ropewalk.kernel.datasets import Draft
 from ropewalk.kernel.ledger import Ledger, Row
 from ropewalk.kernel.migrations import migrate
-from ropewalk.kernel.perform import WINDOW
+from ropewalk.kernel.perform import WINDOW, open_store
+from ropewalk.kernel.settings import Settings
 
 from tests.conftest import Postgres
 
@@ -48,7 +52,9 @@ class Attempt:
     number: int
     window: tuple[int, int | None]
     row: Row
+    draft: Draft
     fenced: bool = False
+    created: bool = False
 
 
 @dataclass
@@ -57,6 +63,9 @@ class Model:
 
     states: dict[str, State] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    expired: set[str] = field(
+        default_factory=set
+    )  # whose lease has run out since they were claimed
     seats: dict[str, int] = field(default_factory=dict)
     manifests: dict[str, Report] = field(default_factory=dict)
     read: dict[str, Window] = field(
@@ -65,15 +74,19 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """The rules; ``ledger``, ``loop`` and ``session`` are the test's."""
+    """The rules; ``ledger``, ``folder``, ``loop`` and ``session`` are the test's."""
 
     ledger: Ledger
+    folder: Path
     loop: asyncio.Runner
     session: psycopg.Connection[Any]
 
     @initialize()
     def begin(self) -> None:
         self.session.execute("TRUNCATE store.task CASCADE")
+        home = Path(tempfile.mkdtemp(dir=self.folder))
+        settings = Settings(store_url=(home / "store").as_uri(), scratch_dir=home / "scratch")
+        self.store = open_store(settings)
         self.model = Model()
         self.generations = dict.fromkeys(RUNS, 0)
         self.alive: list[Attempt] = []
@@ -145,14 +158,18 @@ class Machine(RuleBasedStateMachine):
         if row is None:
             waiting = [key for key, state in self.model.states.items() if state is State.QUEUED]
             assert running or not waiting, "a task waits for nothing"
+            assert not self.model.expired & {*running}, "nobody takes over what is lost"
             return
         key, number = row["key"], row["attempt"]
         assert number == self.model.attempts.get(key, 0) + 1
         assert set(running) <= {key}, "two that read on from one watermark run at a time"
+        assert key not in running or key in self.model.expired, "a lease that holds is taken over"
         self.model.states[key], self.model.attempts[key] = State.RUNNING, number
+        self.model.expired.discard(key)
         self.model.seats[key] = number
         window = (row["since"] or 0, row["until"])
-        self.alive.append(Attempt(key, row["run_id"], number, window, row))
+        draft = self.store.draft(key, number)
+        self.alive.append(Attempt(key, row["run_id"], number, window, row, draft))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -160,19 +177,43 @@ class Machine(RuleBasedStateMachine):
         self._ask(data.draw(st.sampled_from(self.alive)))
 
     def _ask(self, attempt: Attempt) -> None:
-        held = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
-        assert held == self.holds(attempt)
+        held = self._renew(attempt)
         attempt.fenced = attempt.fenced or held
 
-    @precondition(lambda self: any(attempt.fenced for attempt in self.alive))
+    def _renew(self, attempt: Attempt) -> bool:
+        held: bool = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
+        assert held == self.holds(attempt)
+        self.model.expired -= {attempt.key} if held else set()
+        return held
+
+    @precondition(lambda self: self.fenced())
     @rule(data=st.data())
     def create_the_manifest(self, data: st.DataObject) -> None:
         """At any time after the fence has said yes, as one that was stopped there may: then the seat decides."""
-        self._create(data.draw(st.sampled_from([one for one in self.alive if one.fenced])))
+        self._create(data.draw(st.sampled_from(self.fenced())))
+
+    def fenced(self) -> list[Attempt]:
+        """Those that may commit for all they know."""
+        return [one for one in self.alive if one.fenced and not one.created]
 
     def _create(self, attempt: Attempt) -> None:
-        if self.model.seats[attempt.key] == attempt.number:
-            self.model.manifests.setdefault(attempt.key, self.report(attempt))
+        seated = self.model.seats[attempt.key] == attempt.number
+        report, attempt.created = self.report(attempt), True
+        made = self._commit(attempt, report)
+        assert (made is not None) == seated, "it is the seat that lets an attempt commit"
+        if made is not None:
+            assert made == self.model.manifests.setdefault(attempt.key, report)
+
+    @staticmethod
+    def _commit(attempt: Attempt, report: Report) -> Report | None:
+        """What counts after an attempt's commit; None where another has its seat."""
+        try:
+            return attempt.draft.commit(report, before=lambda: None).report
+        except RetryableError as error:
+            attempt.draft.discard()
+            if error.code != "fenced":
+                raise
+            return None
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -182,7 +223,8 @@ class Machine(RuleBasedStateMachine):
 
     def _end(self, attempt: Attempt) -> None:
         self.alive.remove(attempt)
-        made = self.model.manifests.get(attempt.key)
+        found = self.store.manifest(attempt.key)
+        made = found.report if found is not None else None
         if made is not None and all(getattr(made, name) == attempt.row[name] for name in WINDOW):
             outcome: Report | Problem = made
         else:
@@ -225,6 +267,8 @@ class Machine(RuleBasedStateMachine):
             " WHERE key = %s AND state = 'running'",
             [attempt.key],
         )
+        if self.model.states[attempt.key] is State.RUNNING:
+            self.model.expired.add(attempt.key)
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), owner=st.sampled_from(OWNERS))
@@ -233,8 +277,7 @@ class Machine(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.alive))
         self._expire(attempt)
         self.claim(owner)
-        held = self.do(self.ledger.renew(attempt.key, attempt.number, 3600, None))
-        assert held == self.holds(attempt)
+        self._renew(attempt)
 
     @precondition(lambda self: self.some(State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
@@ -277,6 +320,13 @@ class Machine(RuleBasedStateMachine):
         assert found == {key: str(state) for key, state in self.model.states.items()}
 
     @invariant()
+    def the_manifests_are_the_models(self) -> None:
+        if hasattr(self, "model"):
+            found = {key: self.store.manifest(key) for key in self.store.committed()}
+            reports = {key: manifest and manifest.report for key, manifest in found.items()}
+            assert reports == self.model.manifests
+
+    @invariant()
     def no_number_is_lost_and_none_is_read_twice(self) -> None:
         windows = sorted(self.model.read.values()) if hasattr(self, "model") else []
         for (_, end), (start, _) in itertools.pairwise(windows):
@@ -285,14 +335,16 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)
-def test_any_order_of_events(postgres: Postgres) -> None:
+def test_any_order_of_events(postgres: Postgres, tmp_path: Path) -> None:
     dsn = postgres.database().stage("store")
     migrate(dsn, "store")
     with asyncio.Runner() as loop, psycopg.connect(dsn, autocommit=True) as session:
         ledger = Ledger.at(dsn, "store")
         loop.run(ledger.pool.open())
         machine = type(
-            "TestMachine", (Machine,), {"ledger": ledger, "loop": loop, "session": session}
+            "TestMachine",
+            (Machine,),
+            {"ledger": ledger, "folder": tmp_path, "loop": loop, "session": session},
         )
         checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
         try:

@@ -62,6 +62,10 @@ class Place:
         stage = load(f"{EXAMPLE}.stage")
         return Collector(stage, self.settings, self.store, self.connection, **more).collect()
 
+    def be_patient(self) -> None:
+        """Have the collector leave alone what is younger than an hour."""
+        self.settings = self.settings.model_copy(update={"grace_seconds": 3600})
+
     def draft(self) -> Draft:
         """What a task has written so far."""
         draft = self.store.draft(f"{next(self.keys):064x}", 1)
@@ -215,6 +219,54 @@ def test_what_another_attempt_has_left_beside_a_dataset_is_removed(place: Place)
     place.store.objects.add(f"{folder(key_of(ref))}/2-aa-data-0.arrow", path)
     assert place.collect() == Garbage(files=1)
     assert place.store.dataset(ref).rows == 3
+
+
+def test_while_a_task_runs_nothing_beside_its_dataset_is_removed(place: Place) -> None:
+    """Of an attempt that has committed and not said so, and of one that is about to find that out."""
+    ref = place.dataset(retention=3600)
+    late = place.store.draft(key_of(ref), 2)
+    late.writer("data", TABLE.schema).write(TABLE)
+    late.finish()
+    place.row(key_of(ref), "running")
+    assert place.collect() == Garbage()
+    place.connection.execute("UPDATE task SET state = 'failed', ended_at = 'epoch'")
+    assert place.collect().files == 2  # what it has written, and its seat
+    assert place.store.dataset(ref).rows == 3
+
+
+@pytest.mark.parametrize("state", ["failed", None])
+def test_what_an_attempt_has_just_written_is_left(place: Place, state: str | None) -> None:
+    """Whatever the ledger says of its task: what it knows may be older."""
+    place.be_patient()
+    draft = place.draft()
+    if state is not None:
+        place.row(draft.key, state)
+    assert place.collect().files == 0
+    assert draft.commit(_report(draft), before=lambda: None).key == draft.key
+
+
+def test_what_has_just_been_written_beside_a_dataset_is_left(place: Place) -> None:
+    place.be_patient()
+    ref = place.dataset(retention=3600)
+    path = place.settings.scratch_dir / "stray"
+    path.write_bytes(b"x")
+    place.store.objects.add(f"{folder(key_of(ref))}/2-aa-data-0.arrow", path)
+    assert place.collect() == Garbage()
+
+
+def test_what_has_just_been_marked_is_left_to_who_uses_it(place: Place) -> None:
+    place.be_patient()
+    ref = place.dataset()
+    assert place.collect() == Garbage(marked=1)
+    assert place.collect() == Garbage()
+    assert place.store.dataset(ref).rows == 3
+
+
+def test_a_task_that_has_just_ended_can_be_read_whatever_its_retention(place: Place) -> None:
+    place.be_patient()
+    place.row("a" * 64, "succeeded", ended=datetime.now(UTC))
+    place.row("b" * 64, "succeeded")
+    assert place.collect() == Garbage(tasks=1)
 
 
 def test_the_task_that_a_step_with_a_cursor_reads_on_from_is_kept(place: Place) -> None:

@@ -19,13 +19,17 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import State, TaskRequest, Use
+from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService, running
 from ropewalk.testing.sinks import day
+
+from tests.conftest import Postgres
 
 OUTLIVED = """
 SELECT clock_timestamp() > started_at + interval '3 s' AND lease_until > clock_timestamp(), attempt
 FROM collect.task WHERE key = %s
 """
+EXPIRED = "SELECT lease_until < clock_timestamp() FROM collect.task WHERE key = %s"
 Ask = Callable[..., TaskRequest]
 Make = Callable[..., StageService]
 
@@ -210,6 +214,30 @@ def test_a_task_that_outlives_its_lease_is_still_the_same_attempts(
             assert session.execute(OUTLIVED, [key]).fetchone() == (None, 1)
 
 
+def test_a_replica_that_cannot_reach_the_ledger_ends_its_work_before_another_may_begin(
+    postgres: Postgres, make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    proxy = Proxy(postgres.cluster.port)
+    one = make(ROPEWALK_LEASE_SECONDS="4")
+    direct = one.database_url
+    one.database_url = direct.replace(f":{postgres.cluster.port}/", f":{proxy.port}/")
+    try:
+        with running(one):
+            key = one.submit(ask(mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))).key
+            until(lambda: begun(tmp_path / "mark"))
+            proxy.hold()
+            with psycopg.connect(direct, autocommit=True) as session:
+                until(lambda: session.execute(EXPIRED, [key]).fetchone() == (True,))
+                assert gone(int((tmp_path / "mark").read_text()))
+            proxy.go_on()
+            (tmp_path / "go").touch()
+            status = one.end(key)
+        assert (status.state, status.attempt) == (State.SUCCEEDED, 2)
+    finally:
+        proxy.go_on()
+        proxy.close()
+
+
 def test_checks_that_a_stage_does_not_make_are_refused(service: StageService, ask: Ask) -> None:
     request = ask().model_copy(update={"checks": [Use(plugin="not_null", options={})]})
     with pytest.raises(ConfigError, match="checks stand after a process step"):
@@ -249,7 +277,7 @@ def test_cancel_ends_the_work_and_nothing_is_visible(
     child = int((tmp_path / "mark").read_text())
     assert service.cancel(key, "another").state is State.RUNNING
     assert service.cancel(key, "one").state is State.CANCELLED
-    until(lambda: not Path(f"/proc/{child}").exists())
+    until(lambda: gone(child))
     assert not list((service.home / "store").glob(f"tasks/*/{key}/[!.]*"))
 
 
@@ -273,7 +301,7 @@ def test_a_killed_service_leaves_no_child_and_its_task_is_done_after_a_restart(
         until(lambda: begun(tmp_path / "mark"))
         child = int((tmp_path / "mark").read_text())
         one.stop(signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{child}").exists())
+        until(lambda: gone(child))
         (tmp_path / "go").touch()
         one.start()
         status = one.end(key)
@@ -301,11 +329,40 @@ def test_a_replica_that_stops_loses_its_task_and_cannot_commit(
         assert holder.end(key).attempt == 2
 
 
+def test_an_attempt_whose_task_was_taken_over_is_stopped_by_the_fence(
+    make: Make, ask: Ask, tmp_path: Path
+) -> None:
+    """By nothing else: nobody has its seat, and its lease is not due for 20 minutes."""
+    with running(make(ROPEWALK_LEASE_SECONDS="3600")) as (one,):
+        request = ask("tell_fence", mark=str(tmp_path / "mark"), go=str(tmp_path / "go"))
+        key = one.submit(request).key
+        until(lambda: begun(tmp_path / "mark"))
+        with psycopg.connect(one.database_url, autocommit=True) as session:
+            session.execute("UPDATE collect.task SET attempt = 2 WHERE key = %s", [key])
+        assert list(folder_of(one, key).glob(".manifest.json.*")), "the attempt has its seat"
+        (tmp_path / "go").touch()
+        until(lambda: gone(int((tmp_path / "mark").read_text())))
+        assert not (folder_of(one, key) / "manifest.json").exists()
+        until(lambda: bool(one.lines(key)))
+        assert [line.text for line in one.lines(key)] == ["the fence says fenced"]
+        assert one.read(key).state is State.RUNNING, "it is the other attempt's to end"
+
+
 def test_a_tasks_memory_is_for_no_other_process_of_its_user(
     service: StageService, ask: Ask
 ) -> None:
     """Which holds the secrets of its stage."""
     assert service.do(ask("dumpable")).metrics == {"dumpable": 0}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is there no more."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def folder_of(service: StageService, key: str) -> Path:
+    """Where a task's files lie."""
+    return service.home / "store" / "tasks" / key[:2] / key
 
 
 def begun(mark: Path) -> bool:

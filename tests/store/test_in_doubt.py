@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from ropewalk.contracts.errors import ConfigError, DataError, RetryableError
+from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report, TaskRequest
 from ropewalk.local.databases import LOGINS, Databases
 from ropewalk.local.postgres import throwaway
-from ropewalk.store import in_doubt, reaper
+from ropewalk.store import in_doubt, ledger, reaper
 from ropewalk.store import postgres as sink
 from ropewalk.store.current import current
+from ropewalk.store.ledger import Load
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.sinks import day, numbers, table
 
@@ -178,6 +180,27 @@ def test_a_fence_that_says_no_leaves_both_as_they_were(two: Two) -> None:
         two.bench.perform(two.request(2, requested=2), fence=lost)
     assert two.rows() == ([1], [1])
     assert two.prepared() == []
+
+
+def test_a_transaction_that_has_failed_unheard_is_no_commit(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answers its COMMIT by a rollback, which is no error."""
+    two.load(1)
+
+    def fail(session: psycopg.Connection[Any], _: Load) -> str:
+        with contextlib.suppress(psycopg.DataError):
+            session.execute("SELECT 1 / 0")
+        return "replayed"
+
+    monkeypatch.setattr(ledger, "verdict", fail)
+    with pytest.raises(FatalError, match="the transaction had failed before its end"):
+        two.bench.run(
+            "store",
+            [("postgres", {"schema": "out", "mode": "replace"})],
+            inputs={"here": table(numbers(2))},
+            requested=2,
+        )
 
 
 def test_an_error_in_one_database_leaves_both_as_they_were(two: Two) -> None:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -124,6 +124,7 @@ class Attempt:
         self._outcome: Report | RopewalkError | None = None
         self._progress: Progress | None = None
         self._lines: list[Line] = []
+        self._unheard: list[asyncio.Task[None]] = []  # asked of a ledger that has not answered
         self._hide = hider(runner.settings)
         self._renewed = time.monotonic()
         self._begun = time.monotonic()
@@ -155,6 +156,9 @@ class Attempt:
                 self.kill()
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
         outcome = self._word()
+        await asyncio.gather(
+            *self._unheard, return_exceptions=True
+        )  # they may hold lines of the log
         await self._runner.insist(self._flush)
         if not self._lost:
             failpoint("task.ending")
@@ -221,13 +225,31 @@ class Attempt:
                 await asyncio.wait_for(gone.wait(), WATCH_SECONDS)
             self._judge()
             try:
-                async with asyncio.timeout(self.settings.lease_seconds / 3):
-                    await self._keep()
-                    await self._flush()
+                await self._in_time(self._tend())
             except AWAY:
                 self._fear()
             if self._lost or isinstance(self._outcome, RopewalkError):
                 self.kill()
+
+    async def _tend(self) -> None:
+        await self._keep()
+        await self._flush()
+
+    async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the ledger do something; TimeoutError after a third of the lease.
+
+        A statement that is cancelled has its connection ask a server that may be silent to cancel it, for ten
+        seconds: that goes on without anybody who waits for it, since the child must not.
+        """
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait([task], timeout=self.settings.lease_seconds / 3)
+        finally:
+            task.cancel()
+        if not done:
+            self._unheard.append(task)
+            raise TimeoutError
+        await task
 
     def _judge(self) -> None:
         """End a child that needs too much memory or time."""

@@ -150,7 +150,11 @@ def told(name: str) -> Iterator[None]:
         raise ConfigError(
             f"the connection {name!r} is no PostgreSQL DSN", code="connection"
         ) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        pg.IdleInTransactionSessionTimeout,  # the machine stood still meanwhile: no operational error for psycopg
+    ) as error:
         raise RetryableError(
             f"the database of {name!r} does not answer: {_said(error)}", code="database_away"
         ) from None

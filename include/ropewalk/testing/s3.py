@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def s3_server(folder: Path) -> Iterator[str]:
         "s3",
         "s3.port.grpc",
     )
-    ports = {name: free_port() for name in names}
+    ports = dict(zip(names, itertools.count(free_port(len(names)))))
     options = [f"-{name if '.' in name else f'{name}.port'}={port}" for name, port in ports.items()]
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"
     command = [

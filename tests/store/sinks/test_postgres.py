@@ -7,6 +7,7 @@ import decimal
 import math
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,9 @@ from ropewalk.contracts.errors import (
 )
 from ropewalk.contracts.keys import task_key
 from ropewalk.kernel.manifests import MANIFEST, folder
+from ropewalk.store import postgres as sink
 from ropewalk.store import reaper
+from ropewalk.store.encode import encoded
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.sinks import Row, SinkSuite, day, numbers, table
 
@@ -35,6 +38,7 @@ from tests.conftest import Database, Postgres
 from tests.disks import small_disk
 
 UTC = dt.UTC
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 WATCH = """
 CREATE TABLE out.watched (said text);
 GRANT SELECT, INSERT ON out.watched TO ropewalk_store;
@@ -245,6 +249,41 @@ class TestPostgres(SinkSuite):
         assert bench.perform(request, attempt=2).published[0].replayed
         assert self.seen() == [1, 2]
 
+    @pytest.mark.parametrize(
+        ("mode", "other"),
+        [
+            ("append", "append"),
+            ("replace_partition", "replace_partition"),
+            ("replace", "replace_partition"),
+        ],
+    )
+    def test_a_load_of_the_same_part_of_a_table_waits_for_the_one_before(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch, mode: str, other: str
+    ) -> None:
+        """It waits for the lock, and not for a row: else it would not see what the other has written."""
+        self.load(bench, numbers(0), "replace_partition", partition=2)
+        loaded, go = threading.Event(), threading.Event()
+
+        def hold(point: str) -> None:
+            if point == "sink.loaded" and not loaded.is_set():
+                loaded.set()
+                assert go.wait(20)
+
+        monkeypatch.setattr(sink, "failpoint", hold)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(self.load, bench, numbers(1), mode, requested=5)
+            assert loaded.wait(20)
+            late = pool.submit(self.load, bench, numbers(2), other, requested=3)
+            try:
+                while not late.done() and self.query(WAITING) == [(0,)]:
+                    time.sleep(0.01)
+                assert not late.done(), "it has not waited"
+            finally:
+                go.set()
+            assert not first.result().superseded
+            assert late.result().superseded
+        assert self.seen() == ([1] if mode == "replace" else [0, 1])
+
     def test_loads_at_once_that_want_other_columns_add_each_once(self, bench: TaskBench) -> None:
         self.load(bench, numbers(0), "replace_partition", partition=1)
 
@@ -304,6 +343,34 @@ class TestPostgres(SinkSuite):
             self.load(bench, numbers(2), "replace_partition", requested=2)
             frozen.close()
         assert self.seen() == [2]
+
+    def test_a_load_that_falls_silent_in_its_transaction_is_ended(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the server: nobody else knows that it is there, and it holds its locks."""
+        self.load(bench, numbers(1), "replace_partition")
+        with monkeypatch.context() as patch:
+            patch.setattr(sink, "IDLE", 0.01)
+            patch.setattr(
+                sink, "failpoint", lambda point: time.sleep(point == "sink.locked" and 1.5)
+            )
+            with pytest.raises(RetryableError, match="idle-in-transaction timeout"):
+                self.load(bench, numbers(2), "replace_partition", requested=2)
+        assert self.seen() == [1]
+
+    def test_a_load_that_loses_a_row_on_its_way_is_undone(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.load(bench, numbers(1), "replace_partition")
+
+        def lossy(reader: pa.RecordBatchReader, *told: Any) -> Iterator[Any]:
+            return encoded(reader.read_all().slice(1).to_reader(), *told)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sink, "encoded", lossy)
+            with pytest.raises(FatalError, match=r"out\.days took 1 rows of 2"):
+                self.load(bench, numbers(2, 3), "replace_partition", requested=2)
+        assert self.seen() == [1]
 
     def test_a_key_that_is_doubled_in_the_data_is_refused(self, bench: TaskBench) -> None:
         with pytest.raises(DataError) as caught:

@@ -36,6 +36,7 @@ class Options(PluginOptions):
         "odd",
         "read",
         "dumpable",
+        "tell_fence",
     ] = "rows"
     rows: int = 3
     bad: int = 0
@@ -148,6 +149,22 @@ def window(options: Options, task: Task) -> None:
     watermark(options, task)
 
 
+def tell_fence(options: Options, task: Task) -> None:
+    """Write rows and say nothing of it, so that nobody looks before the fence does; tell what that says."""
+    table = pa.table({"n": pa.array(range(options.rows), pa.int64())})
+    task.output(table.schema).write(table)
+    ask = task.fence
+
+    def told() -> None:
+        try:
+            ask()
+        except RetryableError as error:
+            task.info(f"the fence says {error.code}")
+            raise
+
+    task.fence = told
+
+
 def odd(_: Options, __: Task) -> None:
     """Fail with a text that no database keeps."""
     raise FatalError("it has \0 and \udc80 and \\u0000 in it")
@@ -162,5 +179,5 @@ def read(_: Options, task: Task) -> None:
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
     "print": speak, "bug": bug, "blab": blab, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
-    "read": read, "dumpable": dumpable,
+    "read": read, "dumpable": dumpable, "tell_fence": tell_fence,
 }  # fmt: skip
