@@ -6,19 +6,18 @@ output of the task, ``seen``; the next task reads that stretch again, and drops 
 
 from __future__ import annotations
 
-import datetime as dt
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.contracts.durations import Length
-from ropewalk.contracts.errors import ConfigError, NotFoundError
+from ropewalk.collect.marks import comparable, less, mark_before
+from ropewalk.contracts.errors import NotFoundError
 from ropewalk.kernel.fingerprint import row_hashes
 
 if TYPE_CHECKING:
+    from ropewalk.contracts.durations import Length
     from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 
@@ -38,7 +37,7 @@ class Seen:
 
     def bound(self, since: Scalar) -> Scalar:
         """From where on is read: a stretch before the watermark, where it is known what was taken there."""
-        return since if self._before is None else less(since, self._overlap)
+        return since if self._before is None else mark_before(since, self._overlap)
 
     def known(self, digests: pa.Array) -> pa.Array:
         """Which of them were taken before."""
@@ -68,9 +67,7 @@ class Seen:
             return
         kept = []
         for values, digests in self._read:
-            bound = pa.scalar(less(highest, self._overlap))
-            if pa.types.is_temporal(values.type):
-                bound = bound.cast(values.type)
+            bound = comparable(less(highest, self._overlap), values.type)
             recent = pc.fill_null(pc.greater(values, bound), False)
             kept.append((values.filter(recent), digests.filter(recent)))
         self._read = kept
@@ -88,38 +85,6 @@ class Seen:
         except NotFoundError:
             return None
         return table["digest"].combine_chunks()
-
-
-def less(value: Any, overlap: Length) -> Any:
-    """A cursor's value so much before another, in its own form; ConfigError where there is no such difference."""
-    if value is None:
-        return value
-    try:
-        if isinstance(value, str):
-            found = (as_moment(value) - overlap).isoformat()
-            return f"{found.removesuffix('+00:00')}Z" if value.endswith("Z") else found
-        if isinstance(value, Decimal) and isinstance(overlap, float):
-            return value - Decimal(str(overlap))
-        found = value - overlap
-        return int(found) if isinstance(value, int) and found.is_integer() else found
-    except TypeError:
-        raise ConfigError(
-            f"the cursor's values are such as {value!r}, from which {overlap} cannot be taken",
-            code="overlap",
-            hint="overlap: 2h goes with times, overlap: 100 with numbers",
-        ) from None
-
-
-def as_moment(text: str) -> Any:
-    """A watermark that was kept as an ISO text as the day or instant that it is; another text as it is."""
-    try:
-        return (
-            dt.date.fromisoformat(text)
-            if len(text) == len("2013-01-01")
-            else dt.datetime.fromisoformat(text)
-        )
-    except ValueError:
-        return text
 
 
 def digests_of_rows(batch: pa.RecordBatch) -> pa.Array:

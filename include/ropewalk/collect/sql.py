@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from ropewalk.collect import adbc, waits
 from ropewalk.collect.aside import typed
 from ropewalk.collect.convert import type_of
+from ropewalk.collect.marks import number
 from ropewalk.collect.outside import reachable
 from ropewalk.collect.window import Window
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from ropewalk.collect.sources.sql import Options
+    from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 
 BATCH, BYTES = 50_000, 32 << 20  # of a batch, at most
@@ -168,9 +170,21 @@ def _statement(
     column = quote(options.cursor.column)
     told = {name: bound for name, bound in bounds.items() if bound[1] is not None}
     where = " AND ".join(f"{column} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
-    values |= {f"ropewalk_{name}": value for name, (_, value) in told.items()}
+    as_bound = partial(_as_bound, connection.engine.dialect.name)
+    values |= {f"ropewalk_{name}": as_bound(value) for name, (_, value) in told.items()}
     text = f"SELECT * FROM ({text}\n) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
     return sa.text(text), values
+
+
+def _as_bound(dialect: str, mark: Scalar) -> Any:
+    """A watermark as it is bound: PostgreSQL takes a text for what the column is, another might take it for a float."""
+    return (
+        mark
+        if dialect in {"postgresql", "sqlite"}
+        else mark
+        if isinstance(mark, float)
+        else number(mark)
+    )
 
 
 def _window(options: Options, task: Task) -> Window | None:

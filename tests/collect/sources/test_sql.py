@@ -189,6 +189,67 @@ def test_a_cursor_goes_on_from_where_it_was(bench: TaskBench) -> None:
     assert (report.rows.out, report.watermark) == (0, "N3")
 
 
+class TestDecimals:
+    """Watermarks of more digits than a float has."""
+
+    FIRST = 1_790_000_000_000_000_000
+
+    @pytest.fixture(params=["numeric(20, 0)", "numeric(24, 4)", "numeric"])
+    def happen(self, fleet: Database, request: pytest.FixtureRequest) -> Any:
+        """Has rows come, by their ids, into a table whose ids are of such a type."""
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute(f"CREATE TABLE event (id {request.param})")
+
+        def rows(*ids: int | str) -> None:
+            with psycopg.connect(fleet.superuser) as connection:
+                connection.cursor().executemany(
+                    "INSERT INTO event VALUES (%s)", [(str(one),) for one in ids]
+                )
+
+        return rows
+
+    def read(self, bench: TaskBench, overlap: int | None = None, **told: Any) -> Report:
+        cursor = {"column": "id", "overlap": overlap} if overlap else {"column": "id"}
+        use = ("sql", {"connection": "fleet", "table": "event", "cursor": cursor})
+        return bench.perform(bench.request("collect", [use]), **told)
+
+    def test_all_that_is_new_is_taken(self, bench: TaskBench, happen: Any) -> None:
+        happen(*range(self.FIRST, self.FIRST + 50))
+        first = self.read(bench)
+        assert first.watermark == str(self.FIRST + 49)
+        happen(*range(self.FIRST + 50, self.FIRST + 100))
+        assert self.read(bench, since=first.watermark).rows.out == 50
+        assert self.read(bench, until=first.watermark).rows.out == 50
+        assert self.read(bench, since=str(self.FIRST + 99)).watermark == str(self.FIRST + 99)
+
+    def test_a_late_row_is_taken_once(self, bench: TaskBench, happen: Any) -> None:
+        happen(*range(self.FIRST, self.FIRST + 50, 2))
+        first = self.read(bench, overlap=10)
+        happen(self.FIRST + 41, self.FIRST + 51)
+        again = self.read(bench, overlap=10, since=first.watermark, previous=first.key)
+        assert (again.rows.out, again.rows.dropped) == (2, {"taken before": 5})
+
+    def test_what_an_earlier_version_has_kept_is_read(self, bench: TaskBench, happen: Any) -> None:
+        happen(7, 8, 9)
+        assert self.read(bench, since=8.0).watermark == "9"
+        assert self.read(bench, until=8.0).rows.out == 2
+        assert self.read(bench, since=9.0).watermark == 9.0
+
+
+def test_decimals_of_a_fraction_go_on(bench: TaskBench, fleet: Database) -> None:
+    with psycopg.connect(fleet.superuser) as connection:
+        connection.execute("CREATE TABLE event (id numeric(30, 12))")
+        connection.execute("INSERT INTO event VALUES (1234567890123.100000000001)")
+        connection.execute("INSERT INTO event VALUES (1234567890123.1)")
+    cursor = {"column": "id"}
+    first = collect(bench, table="event", cursor=cursor)
+    assert (first.rows.out, first.watermark) == (2, "1234567890123.100000000001")
+    request = bench.request(
+        "collect", [("sql", {"connection": "fleet", "table": "event", "cursor": cursor})]
+    )
+    assert bench.perform(request, since=first.watermark).rows.out == 0
+
+
 def test_wide_rows_come_in_small_batches(bench: TaskBench, tmp_path: Path) -> None:
     query = "SELECT repeat('x', 100000) AS w FROM generate_series(1, 1200)"
     request = bench.request("collect", [("sql", {"connection": "fleet", "query": query})])
