@@ -153,6 +153,10 @@ MUTANTS = {
         ),
         "tests/chaos/test_ledger_machine.py",
     ),
+    "digits of a watermark": _one(
+        "collect/marks.py", '        text = f"{value:f}"', '        text = f"{float(value):f}"',
+        "tests/collect/sources/test_sql.py", "Decimals",
+    ),
     "window of a cleared run": _one(
         "kernel/ledger.py", "CASE WHEN mine.key <> head.key THEN mine.watermark END", "NULL::jsonb",
         "tests/chaos/test_ledger_machine.py",

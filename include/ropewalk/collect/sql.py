@@ -178,13 +178,8 @@ def _statement(
 
 def _as_bound(dialect: str, mark: Scalar) -> Any:
     """A watermark as it is bound: PostgreSQL takes a text for what the column is, another might take it for a float."""
-    return (
-        mark
-        if dialect in {"postgresql", "sqlite"}
-        else mark
-        if isinstance(mark, float)
-        else number(mark)
-    )
+    is_text = isinstance(mark, str) and dialect not in {"postgresql", "sqlite"}
+    return number(mark) if is_text else mark
 
 
 def _window(options: Options, task: Task) -> Window | None:
