@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ropewalk.contracts.durations import Length
     from ropewalk.contracts.models import Scalar
 
+DAY = dt.timedelta(days=1)
 WIDE = Context(prec=100)  # Python's own rounds to 28 digits, a column has up to 38
 
 
@@ -80,9 +81,12 @@ def less(value: Any, overlap: Length) -> Any:
     """A cursor's value so much before another, in its own form; ConfigError where there is no such difference."""
     if value is None:
         return value
+    moment = as_moment(value) if isinstance(value, str) else value
+    if isinstance(moment, dt.date) and not isinstance(moment, dt.datetime):
+        check_days(moment, overlap)
     try:
         if isinstance(value, str):
-            found = (as_moment(value) - overlap).isoformat()
+            found = (moment - overlap).isoformat()
             return f"{found.removesuffix('+00:00')}Z" if value.endswith("Z") else found
         if isinstance(value, Decimal) and isinstance(overlap, float):
             return WIDE.subtract(value, Decimal(str(overlap)))
@@ -90,11 +94,23 @@ def less(value: Any, overlap: Length) -> Any:
             return value - int(overlap)  # a float has not all digits of a large one
         return value - overlap
     except TypeError:
-        raise ConfigError(
-            f"the cursor's values are such as {value!r}, from which {overlap} cannot be taken",
-            code="overlap",
-            hint="overlap: 2h goes with times, overlap: 100 with numbers",
+        raise _no_difference(
+            value, overlap, "2h goes with times, overlap: 100 with numbers"
         ) from None
+
+
+def check_days(day: Any, overlap: Length) -> None:
+    """ConfigError where a length has a part of a day: taken from a day it leaves the day as it is."""
+    if isinstance(overlap, dt.timedelta) and overlap % DAY:
+        raise _no_difference(str(day), overlap, "1d goes with days")
+
+
+def _no_difference(value: Any, overlap: Length, goes: str) -> ConfigError:
+    return ConfigError(
+        f"the cursor's values are such as {value!r}, from which {overlap} cannot be taken",
+        code="overlap",
+        hint=f"overlap: {goes}",
+    )
 
 
 def as_moment(text: str) -> Any:

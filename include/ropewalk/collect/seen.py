@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.collect.marks import comparable, less, mark_before
-from ropewalk.contracts.errors import NotFoundError
-from ropewalk.kernel.fingerprint import row_hashes
+from ropewalk.collect.marks import check_days, comparable, less, mark_before
+from ropewalk.contracts.errors import FatalError, NotFoundError
+from ropewalk.kernel.fingerprint import by_value, row_hashes
 
 if TYPE_CHECKING:
     from ropewalk.contracts.durations import Length
@@ -39,6 +39,11 @@ class Seen:
         """From where on is read: a stretch before the watermark, where it is known what was taken there."""
         return since if self._before is None else mark_before(since, self._overlap)
 
+    def check_days(self, said: pa.Array) -> None:
+        """ConfigError where the overlap is none of days, which are what the cursor's values are."""
+        for day in said.drop_null()[:1]:
+            check_days(day, self._overlap)
+
     def known(self, digests: pa.Array) -> pa.Array:
         """Which of them were taken before."""
         if self._before is None:
@@ -46,7 +51,11 @@ class Seen:
         return pc.is_in(digests, value_set=self._before)
 
     def remember(self, values: pa.Array, digests: pa.Array, highest: Any) -> None:
-        """Keep what was read, known before or not, with the cursor's values; the highest so far is one of them."""
+        """Keep what was read, known before or not, with the cursor's values; the highest so far is one of them.
+
+        ConfigError where the overlap is none of such values.
+        """
+        less(highest, self._overlap)
         self._read.append((values, digests))
         self._count += len(digests)
         if self._count > MANY:
@@ -74,21 +83,35 @@ class Seen:
         self._count = sum(len(digests) for _, digests in kept)
 
     def _taken_before(self) -> pa.Array | None:
-        """The digests that the task before has left; None where it left none, and nothing is read again."""
+        """The digests that the task before has left; None where it had no overlap, and nothing is read again."""
         if self._task.previous is None:
             return None
         manifest = self._task.store.manifest(self._task.previous)
-        if manifest is None or SEEN not in manifest.report.outputs:
+        if manifest is None:
+            raise _collected(self._task.previous)
+        if SEEN not in manifest.report.outputs:
             return None
         try:
             table = self._task.dataset(manifest.report.outputs[SEEN]).table()
         except NotFoundError:
-            return None
+            raise _collected(self._task.previous) from None
         return table["digest"].combine_chunks()
 
 
+def _collected(key: str) -> FatalError:
+    """That it is no longer known what the task before took: rows would be missed, or come twice."""
+    return FatalError(
+        f"what task {key[:12]} had read in the overlap has been collected, so late rows cannot be told from known ones",
+        code="collected",
+        hint="run it without overlap: it takes its own rows again, no late ones (a longer retention keeps the rest)",
+    )
+
+
 def digests_of_rows(batch: pa.RecordBatch) -> pa.Array:
-    """128 bits a row: two digests that mix the columns in different orders."""
+    """128 bits a row: two digests that mix the columns in different orders.
+
+    Of numbers the value counts: SQLite's come as integers in one read, and as floats in the next that has a fraction.
+    """
     return _both(batch, batch.select(batch.schema.names[::-1]))
 
 
@@ -99,6 +122,6 @@ def digests_of_texts(texts: pa.Array) -> pa.Array:
 
 def _both(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.Array:
     with np.errstate(over="ignore"):
-        both = np.stack([row_hashes(one), row_hashes(other)], axis=1)
+        both = np.stack([row_hashes(one, by_value), row_hashes(other, by_value)], axis=1)
     data = pa.py_buffer(np.ascontiguousarray(both).tobytes())
     return pa.Array.from_buffers(DIGEST, len(both), [None, data])

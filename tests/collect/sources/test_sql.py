@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ropewalk.collect.sql import _checked
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
+from ropewalk.kernel.manifests import folder
 from ropewalk.kernel.task import Task
 from ropewalk.testing.bench import DAY, TaskBench
 from ropewalk.testing.sources import SourceSuite
@@ -540,3 +541,63 @@ class TestOverlap:
         with pytest.raises(ConfigError, match="the cursor's values are such as 'N3'") as caught:
             bench.perform(request)
         assert caught.value.hint == "overlap: 2h goes with times, overlap: 100 with numbers"
+
+    @pytest.mark.parametrize("kind", ["date", "text"])
+    def test_days_have_an_overlap_of_whole_days(
+        self, bench: TaskBench, fleet: Database, kind: str
+    ) -> None:
+        """A day less twelve hours is the same day: nothing would be read again."""
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute(f"CREATE TABLE event (n int, at {kind})")
+            connection.execute("INSERT INTO event VALUES (1, '2013-01-02')")
+        cursor = {"column": "at", "overlap": "12h"}
+        with pytest.raises(ConfigError, match="from which 12:00:00 cannot be taken") as caught:
+            collect(bench, table="event", cursor=cursor)
+        assert caught.value.hint == "overlap: 1d goes with days"
+        first = collect(bench, table="event", cursor={**cursor, "overlap": "1d"})
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute("INSERT INTO event VALUES (2, '2013-01-02'), (3, '2013-01-01')")
+        use = (
+            "sql",
+            {"connection": "fleet", "table": "event", "cursor": {**cursor, "overlap": "1d"}},
+        )
+        told = {"since": first.watermark, "previous": first.key}
+        assert bench.perform(bench.request("collect", [use]), **told).rows.out == 1
+
+    def test_what_the_task_before_has_seen_must_be_there(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        happen(1, 1)
+        first, _ = self.read(bench, None)
+        for name, _ in list(bench.store.objects.ages(folder(first.key))):
+            bench.store.objects.delete(name)
+        with pytest.raises(FatalError, match="collected") as caught:
+            self.read(bench, first)
+        assert "without overlap" in str(caught.value.hint)
+
+    def test_a_task_before_that_had_no_overlap_has_seen_nothing(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        happen(1, 1)
+        first = collect(bench, table="event", cursor={"column": "at"})
+        happen(2, 2)
+        assert self.read(bench, first)[1] == [2]
+
+
+@pytest.mark.parametrize("kind", ["NUMERIC", "numeric(10, 2)"])
+def test_a_row_is_known_whatever_types_its_numbers_come_in(
+    bench: TaskBench, lite: Callable[[str], None], kind: str
+) -> None:
+    """SQLite has whole numbers as integers, and a column of them and others comes as floats."""
+    lite(
+        f"CREATE TABLE event (n int, price {kind}); INSERT INTO event VALUES (1, 10), (2, NULL), (3, 30)"
+    )
+    use = (
+        "sql",
+        {"connection": "fleet", "table": "event", "cursor": {"column": "n", "overlap": 5}},
+    )
+    first = bench.perform(bench.request("collect", [use]))
+    lite("INSERT INTO event VALUES (4, 2.5)")
+    told = {"since": first.watermark, "previous": first.key}
+    second = bench.perform(bench.request("collect", [use]), **told)
+    assert (second.rows.out, second.rows.dropped) == (1, {"taken before": 3})
