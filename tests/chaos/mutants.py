@@ -165,6 +165,14 @@ MUTANTS = {
         "kernel/ledger.py", "greatest(clock_timestamp(), (", "coalesce(clock_timestamp(), (",
         "tests/kernel/test_ledger.py", "jumps_back",
     ),
+    "order of texts": Mutant(
+        (
+            ("collect/compare.py", 'f"{column} COLLATE BINARY"', "column"),
+            ("collect/compare.py", "f'{column} COLLATE \"C\"'", "column"),
+        ),
+        "tests/collect/sources/test_sql.py",
+        "TestTexts",
+    ),
     "window of a cleared run": _one(
         "kernel/ledger.py", "CASE WHEN mine.key <> head.key", "CASE WHEN false",
         "tests/chaos/test_ledger_machine.py",

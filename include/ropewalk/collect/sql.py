@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from ropewalk.collect import adbc, waits
 from ropewalk.collect.aside import typed
+from ropewalk.collect.compare import check_order, compared
 from ropewalk.collect.convert import type_of
-from ropewalk.collect.marks import number
 from ropewalk.collect.outside import reachable
 from ropewalk.collect.window import Window
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError, nearest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from ropewalk.collect.sources.sql import Options
-    from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 
 BATCH, BYTES = 50_000, 32 << 20  # of a batch, at most
@@ -70,6 +69,9 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
         lock = waits.for_lock(task.settings)
         for rows in _rows(options, connection, statement, values, found, kinds, declared, lock):
             task.took(rows.num_rows)
+            if options.cursor is not None:
+                column = options.cursor.column
+                check_order(connection.engine.dialect.name, rows.column(column), column)
             batch = window.taken(rows) if window is not None else rows
             yield _declared(task, options, batch, declared, number)
             number += rows.num_rows
@@ -169,17 +171,13 @@ def _statement(
     bounds = {"since": (">", after), "until": ("<=", until)}
     column = quote(options.cursor.column)
     told = {name: bound for name, bound in bounds.items() if bound[1] is not None}
-    where = " AND ".join(f"{column} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
-    as_bound = partial(_as_bound, connection.engine.dialect.name)
-    values |= {f"ropewalk_{name}": as_bound(value) for name, (_, value) in told.items()}
-    text = f"SELECT * FROM ({text}\n) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
-    return sa.text(text), values
-
-
-def _as_bound(dialect: str, mark: Scalar) -> Any:
-    """A watermark as it is bound: PostgreSQL takes a text for what the column is, another might take it for a float."""
-    is_text = isinstance(mark, str) and dialect not in {"postgresql", "sqlite"}
-    return number(mark) if is_text else mark
+    if not told:
+        return sa.text(text), values
+    side, bind_mark = compared(connection, text, values, column)
+    where = " AND ".join(f"{side} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
+    marks = {f"ropewalk_{name}": bind_mark(mark) for name, (_, mark) in told.items()}
+    text = f"SELECT * FROM ({text}\n) AS source WHERE {where}"  # noqa: S608 - quoted
+    return sa.text(text), values | marks
 
 
 def _window(options: Options, task: Task) -> Window | None:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from ropewalk.collect import compare
 from ropewalk.collect.sql import _checked
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
@@ -26,6 +27,10 @@ TABLE = """
 CREATE TABLE plane (tail text, seats integer, price numeric(12, 2), built date, seen timestamptz, extra jsonb);
 INSERT INTO plane VALUES ('N1', 20, 1.50, '1999-01-02', '2013-01-01 05:00Z', '{"a": 1}'),
     ('N2', NULL, NULL, NULL, '2013-01-02 05:00Z', NULL), ('N3', 150, -0.25, '2004-02-29', NULL, '[]')
+"""
+
+COLLATIONS = """
+SELECT collname FROM pg_collation WHERE collname ~ '^(und-x-icu|en_US)' AND collencoding IN (-1, 6) LIMIT 1
 """
 
 
@@ -601,3 +606,79 @@ def test_a_row_is_known_whatever_types_its_numbers_come_in(
     told = {"since": first.watermark, "previous": first.key}
     second = bench.perform(bench.request("collect", [use]), **told)
     assert (second.rows.out, second.rows.dropped) == (1, {"taken before": 3})
+
+
+class TestTexts:
+    """A cursor of texts goes by their bytes, whatever the order of the database."""
+
+    def read(self, bench: TaskBench, table: str, **told: Any) -> list[str]:
+        use = ("sql", {"connection": "fleet", "table": table, "cursor": {"column": "tail"}})
+        report = bench.perform(bench.request("collect", [use]), **told)
+        return sorted(bench.table(report)["tail"].to_pylist())
+
+    @pytest.mark.parametrize("kind", ["text", "varchar(9)", "word"])
+    def test_postgresqls(self, bench: TaskBench, fleet: Database, kind: str) -> None:
+        with psycopg.connect(fleet.superuser) as connection:
+            if kind == "word":
+                connection.execute("CREATE TYPE word AS ENUM ('a2', 'B1', 'b3')")
+            elif (found := connection.execute(COLLATIONS).fetchone()) is None:
+                pytest.skip("this PostgreSQL has no order but that of bytes")
+            else:
+                kind += f' COLLATE "{found[0]}"'
+            connection.execute(f"CREATE TABLE event (tail {kind})")
+            connection.execute("INSERT INTO event VALUES ('B1'), ('a2'), ('b3')")
+        assert self.read(bench, "event", since="a2") == ["b3"]
+        assert self.read(bench, "event", since="B1", until="a2") == ["a2"]
+
+    @pytest.mark.parametrize(
+        ("value", "side"),
+        [
+            ("'a'::text", 'x COLLATE "C"'),
+            ("'a'::varchar(3)", 'x COLLATE "C"'),
+            ("'a'::char(3)", 'x COLLATE "C"'),
+            ("'a'::name", 'CAST(x AS text) COLLATE "C"'),
+            ("1.5", "x"),
+            ("1", "x"),
+            ("now()", "x"),
+            ("current_date", "x"),
+        ],
+    )
+    def test_postgresql_is_told_to_compare_texts_by_bytes_and_nothing_else(
+        self, fleet: Database, value: str, side: str
+    ) -> None:
+        url = fleet.superuser.replace("postgresql://", "postgresql+psycopg://")
+        query = f"SELECT {value} AS x".replace(":", r"\:")
+        with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+            found, bound = compare.compared(connection, query, {}, "x")
+            assert found == side
+            assert bound("7") == (decimal.Decimal(7) if value in {"1", "1.5"} else "7")
+
+    def test_sqlites(self, bench: TaskBench, lite: Callable[[str], None]) -> None:
+        lite("CREATE TABLE event (tail text COLLATE NOCASE)")
+        lite("INSERT INTO event VALUES ('B1'), ('a2'), ('b3')")
+        assert self.read(bench, "event", since="a2") == ["b3"]
+        assert self.read(bench, "event", since="B1", until="a2") == ["a2"]
+
+    def test_those_of_an_unknown_order_are_refused(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compare, "BY_BYTES", {"sqlite"})
+        with pytest.raises(ConfigError, match="order postgresql has them is not known") as caught:
+            self.read(bench, "plane")
+        assert caught.value.hint is not None
+        assert collect(bench, table="plane", cursor={"column": "seen"}).rows.out == 3
+
+    @pytest.mark.parametrize("form", ["2013-01-01 {:02}:00:00", "2013-01-01T{:02}:00:00Z"])
+    def test_times_kept_as_texts_have_an_overlap(
+        self, bench: TaskBench, lite: Callable[[str], None], form: str
+    ) -> None:
+        lite("CREATE TABLE event (at datetime)")
+        lite(f"INSERT INTO event VALUES ('{form.format(5)}')")
+        cursor = {"column": "at", "overlap": "2h"}
+        use = ("sql", {"connection": "fleet", "table": "event", "cursor": cursor})
+        first = bench.perform(bench.request("collect", [use]))
+        for hour in (2, 4, 6):
+            lite(f"INSERT INTO event VALUES ('{form.format(hour)}')")
+        told = {"since": first.watermark, "previous": first.key}
+        report = bench.perform(bench.request("collect", [use]), **told)
+        assert sorted(bench.table(report)["at"].to_pylist()) == [form.format(4), form.format(6)]
