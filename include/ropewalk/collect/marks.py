@@ -40,13 +40,6 @@ def number(value: Any) -> Any:
     return value
 
 
-def is_number(kind: pa.DataType) -> bool:
-    """Whether a column has numbers."""
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )
-
-
 def comparable(value: Any, kind: pa.DataType) -> pa.Scalar:
     """A value as a column has it; a number that lies between two of its values as the lower one.
 
@@ -59,7 +52,7 @@ def comparable(value: Any, kind: pa.DataType) -> pa.Scalar:
         return pa.scalar(int(number(value).__floor__()), kind)
     if pa.types.is_floating(kind):
         return pa.scalar(float(value)).cast(kind)
-    if isinstance(value, str) and not pa.types.is_string(kind):
+    if isinstance(value, str) and pa.types.is_temporal(kind):
         value = as_moment(value)
     return pa.scalar(value).cast(kind)
 
