@@ -218,7 +218,7 @@ MUTANTS = {
         "kernel/garbage.py", 'batches |= _batches(row["request"])', "pass", GARBAGE, "batches_that_it_reads"
     ),
     "what a cursor has read": _one(
-        "kernel/garbage.py", "AND NOT (state = 'succeeded' AND", "AND NOT (false AND", GARBAGE, "reads_on_from"
+        "kernel/garbage.py", "AND read_at IS NULL\n", "\n", GARBAGE, "reads_on_from"
     ),
     "the read that counts": _one(
         "kernel/reads.py", "generation = store.objects.read(told[-1]).decode()", "generation = FIRST",
@@ -238,8 +238,28 @@ MUTANTS = {
         ),
         "tests/chaos/test_ledger_machine.py",
     ),
+    "digits of a watermark": _one(
+        "collect/marks.py", '        text = f"{value:f}"', '        text = f"{float(value):f}"',
+        "tests/collect/sources/test_sql.py", "Decimals",
+    ),
+    "what a task to be done again has read": _one(
+        "kernel/ledger.py", "'cancelled', report = NULL", "'cancelled', report = NULL, read_at = NULL",
+        "tests/kernel/test_ledger.py", "collected",
+    ),
+    "order of what was read": _one(
+        "kernel/ledger.py", "greatest(clock_timestamp(), (", "coalesce(clock_timestamp(), (",
+        "tests/kernel/test_ledger.py", "jumps_back",
+    ),
+    "order of texts": Mutant(
+        (
+            ("collect/compare.py", 'f"{column} COLLATE BINARY"', "column"),
+            ("collect/compare.py", "f'{column} COLLATE \"C\"'", "column"),
+        ),
+        "tests/collect/sources/test_sql.py",
+        "TestTexts",
+    ),
     "window of a cleared run": _one(
-        "kernel/ledger.py", "CASE WHEN mine.key <> head.key THEN mine.watermark END", "NULL::jsonb",
+        "kernel/ledger.py", "CASE WHEN mine.key <> head.key", "CASE WHEN false",
         "tests/chaos/test_ledger_machine.py",
     ),
 }  # fmt: skip

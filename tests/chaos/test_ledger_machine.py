@@ -40,6 +40,9 @@ from tests.conftest import Postgres
 RUNS = ("a", "b", "c")
 OWNERS = ("one:1#x", "two:2#x")
 ENDED = [state for state in State if state.ended]
+JUMP = (
+    "UPDATE store.task SET ended_at = ended_at + interval '1h', read_at = read_at + interval '1h'"
+)
 Window = tuple[int, int]
 
 
@@ -255,6 +258,16 @@ class Machine(RuleBasedStateMachine):
             self._create(attempt)
             self._end(attempt)
 
+    @precondition(lambda self: self.some(State.SUCCEEDED))
+    @rule(run=st.sampled_from(RUNS))
+    def what_it_made_is_collected(self, run: str) -> None:
+        """The task is then to be done again where it is asked for."""
+        key = task_key(self.request(run))
+        if self.model.states.get(key) is State.SUCCEEDED:
+            self.do(self.ledger.forget(key))
+            self.model.states[key] = State.CANCELLED
+            del self.model.manifests[key]
+
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def be_silent_too_long(self, data: st.DataObject) -> None:
@@ -278,6 +291,11 @@ class Machine(RuleBasedStateMachine):
         self._expire(attempt)
         self.claim(owner)
         self._renew(attempt)
+
+    @rule()
+    def the_clock_jumps_back(self) -> None:
+        """By an hour: what was written before has a time to come."""
+        self.session.execute(JUMP)
 
     @precondition(lambda self: self.some(State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ropewalk.kernel.fingerprint import Fingerprint, fingerprint
+from ropewalk.kernel.fingerprint import Fingerprint, by_value, fingerprint
 
 KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -90,3 +91,20 @@ def test_a_fingerprint_is_the_same_on_every_machine() -> None:
 def test_of_no_rows_the_schema_counts() -> None:
     numbers, words = pa.schema([("a", pa.int64())]), pa.schema([("a", pa.string())])
     assert Fingerprint(numbers).hexdigest() != Fingerprint(words).hexdigest()
+
+
+def test_a_number_is_the_same_by_value_whatever_its_type() -> None:
+    whole = [3, None, -7, 2**53]
+    kinds = (pa.int64(), pa.int32(), pa.float64(), pa.decimal128(20, 2), pa.decimal128(38, 10))
+    found = [
+        by_value(
+            pa.array([one if kind != pa.int32() else one and one % 100 for one in whole], kind)
+        )
+        for kind in kinds
+    ]
+    assert all((one == found[0]).all() for one in (found[2], found[3], found[4]))
+    assert (found[1][:2] == found[0][:2]).all()
+    fractions = [Decimal("1.5"), Decimal("-0.25"), Decimal(2) ** 70]
+    some, other = (by_value(pa.array(fractions, pa.decimal128(38, s))) for s in (2, 10))
+    assert (some == other).all()
+    assert len({*found[0], *some, *by_value(pa.array([2.0**70, 1e300, float("nan")]))}) == 10

@@ -92,11 +92,13 @@ class Place:
 
     def row(self, key: str, state: str, request: dict[str, Any] | None = None, **more: Any) -> None:
         """Enter a task in the ledger, as one that ended long ago where it has ended."""
-        report = json.dumps(more.pop("report", None))
+        report, ended = json.dumps(more.get("report")), more.get("ended", NOW)
+        read = json.dumps(more["read"]) if "read" in more else None
         self.connection.execute(
-            "INSERT INTO task (key, workflow, step, run_id, requested, request, asker, state, ended_at, report)"
-            " VALUES (%s, 'w', 's', 'r', 1, %s, '', %s, %s, %s)",
-            [key, json.dumps(request or {}), state, more.get("ended", NOW), report],
+            "INSERT INTO task"
+            " (key, workflow, step, run_id, requested, request, asker, state, ended_at, report, read, read_at)"
+            " VALUES (%s, 'w', 's', 'r', 1, %s, '', %s, %s, %s, %s, %s)",
+            [key, json.dumps(request or {}), state, ended, report, read, ended if read else None],
         )
 
     def names(self, key: str) -> list[str]:
@@ -271,12 +273,8 @@ def test_a_task_that_has_just_ended_can_be_read_whatever_its_retention(place: Pl
 
 def test_the_task_that_a_step_with_a_cursor_reads_on_from_is_kept(place: Place) -> None:
     ref = place.dataset()
-    place.row(
-        "a" * 64, "succeeded", report={"watermark": 1}, ended=datetime(2013, 1, 1, tzinfo=UTC)
-    )
-    place.row(
-        "b" * 64, "succeeded", report={"watermark": 2}, ended=datetime(2013, 1, 2, tzinfo=UTC)
-    )
+    place.row("a" * 64, "succeeded", read={"watermark": 1}, ended=datetime(2013, 1, 1, tzinfo=UTC))
+    place.row("b" * 64, "succeeded", read={"watermark": 2}, ended=datetime(2013, 1, 2, tzinfo=UTC))
     place.row("c" * 64, "failed")
     place.connection.execute("UPDATE task SET key = %s WHERE key = %s", [key_of(ref), "b" * 64])
     assert place.collect() == Garbage(tasks=1)

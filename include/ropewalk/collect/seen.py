@@ -6,19 +6,18 @@ output of the task, ``seen``; the next task reads that stretch again, and drops 
 
 from __future__ import annotations
 
-import datetime as dt
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.contracts.durations import Length
-from ropewalk.contracts.errors import ConfigError, NotFoundError
-from ropewalk.kernel.fingerprint import row_hashes
+from ropewalk.collect.marks import check_days, comparable, less, mark_before
+from ropewalk.contracts.errors import FatalError, NotFoundError
+from ropewalk.kernel.fingerprint import by_value, row_hashes
 
 if TYPE_CHECKING:
+    from ropewalk.contracts.durations import Length
     from ropewalk.contracts.models import Scalar
     from ropewalk.kernel.task import Task
 
@@ -38,7 +37,12 @@ class Seen:
 
     def bound(self, since: Scalar) -> Scalar:
         """From where on is read: a stretch before the watermark, where it is known what was taken there."""
-        return since if self._before is None else less(since, self._overlap)
+        return since if self._before is None else mark_before(since, self._overlap)
+
+    def check_days(self, said: pa.Array) -> None:
+        """ConfigError where the overlap is none of days, which are what the cursor's values are."""
+        for day in said.drop_null()[:1]:
+            check_days(day, self._overlap)
 
     def known(self, digests: pa.Array) -> pa.Array:
         """Which of them were taken before."""
@@ -47,7 +51,11 @@ class Seen:
         return pc.is_in(digests, value_set=self._before)
 
     def remember(self, values: pa.Array, digests: pa.Array, highest: Any) -> None:
-        """Keep what was read, known before or not, with the cursor's values; the highest so far is one of them."""
+        """Keep what was read, known before or not, with the cursor's values; the highest so far is one of them.
+
+        ConfigError where the overlap is none of such values.
+        """
+        less(highest, self._overlap)
         self._read.append((values, digests))
         self._count += len(digests)
         if self._count > MANY:
@@ -68,62 +76,42 @@ class Seen:
             return
         kept = []
         for values, digests in self._read:
-            bound = pa.scalar(less(highest, self._overlap))
-            if pa.types.is_temporal(values.type):
-                bound = bound.cast(values.type)
+            bound = comparable(less(highest, self._overlap), values.type)
             recent = pc.fill_null(pc.greater(values, bound), False)
             kept.append((values.filter(recent), digests.filter(recent)))
         self._read = kept
         self._count = sum(len(digests) for _, digests in kept)
 
     def _taken_before(self) -> pa.Array | None:
-        """The digests that the task before has left; None where it left none, and nothing is read again."""
+        """The digests that the task before has left; None where it had no overlap, and nothing is read again."""
         if self._task.previous is None:
             return None
         manifest = self._task.store.manifest(self._task.previous)
-        if manifest is None or SEEN not in manifest.report.outputs:
+        if manifest is None:
+            raise _collected(self._task.previous)
+        if SEEN not in manifest.report.outputs:
             return None
         try:
             table = self._task.dataset(manifest.report.outputs[SEEN]).table()
         except NotFoundError:
-            return None
+            raise _collected(self._task.previous) from None
         return table["digest"].combine_chunks()
 
 
-def less(value: Any, overlap: Length) -> Any:
-    """A cursor's value so much before another, in its own form; ConfigError where there is no such difference."""
-    if value is None:
-        return value
-    try:
-        if isinstance(value, str):
-            found = (as_moment(value) - overlap).isoformat()
-            return f"{found.removesuffix('+00:00')}Z" if value.endswith("Z") else found
-        if isinstance(value, Decimal) and isinstance(overlap, float):
-            return value - Decimal(str(overlap))
-        found = value - overlap
-        return int(found) if isinstance(value, int) and found.is_integer() else found
-    except TypeError:
-        raise ConfigError(
-            f"the cursor's values are such as {value!r}, from which {overlap} cannot be taken",
-            code="overlap",
-            hint="overlap: 2h goes with times, overlap: 100 with numbers",
-        ) from None
-
-
-def as_moment(text: str) -> Any:
-    """A watermark that was kept as an ISO text as the day or instant that it is; another text as it is."""
-    try:
-        return (
-            dt.date.fromisoformat(text)
-            if len(text) == len("2013-01-01")
-            else dt.datetime.fromisoformat(text)
-        )
-    except ValueError:
-        return text
+def _collected(key: str) -> FatalError:
+    """That it is no longer known what the task before took: rows would be missed, or come twice."""
+    return FatalError(
+        f"what task {key[:12]} had read in the overlap has been collected, so late rows cannot be told from known ones",
+        code="collected",
+        hint="run it without overlap: it takes its own rows again, no late ones (a longer retention keeps the rest)",
+    )
 
 
 def digests_of_rows(batch: pa.RecordBatch) -> pa.Array:
-    """128 bits a row: two digests that mix the columns in different orders."""
+    """128 bits a row: two digests that mix the columns in different orders.
+
+    Of numbers the value counts: SQLite's come as integers in one read, and as floats in the next that has a fraction.
+    """
     return _both(batch, batch.select(batch.schema.names[::-1]))
 
 
@@ -134,6 +122,6 @@ def digests_of_texts(texts: pa.Array) -> pa.Array:
 
 def _both(one: pa.RecordBatch, other: pa.RecordBatch) -> pa.Array:
     with np.errstate(over="ignore"):
-        both = np.stack([row_hashes(one), row_hashes(other)], axis=1)
+        both = np.stack([row_hashes(one, by_value), row_hashes(other, by_value)], axis=1)
     data = pa.py_buffer(np.ascontiguousarray(both).tobytes())
     return pa.Array.from_buffers(DIGEST, len(both), [None, data])

@@ -45,6 +45,8 @@ class Span:
         ``texts`` are digests of the records, by which they are known where there is an ``overlap``.
         """
         said = batch.column(self._field)
+        if self._seen is not None and pa.types.is_date(kind):
+            self._seen.check_days(said)
         values, _ = to_type(said, UTC if pa.types.is_date(kind) else kind)
         inside = self._inside(values, pc.is_null(said))
         self._rise(values.filter(inside), said.filter(inside))

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from ropewalk.collect import adbc, waits
 from ropewalk.collect.aside import typed
+from ropewalk.collect.compare import check_order, compared
 from ropewalk.collect.convert import type_of
 from ropewalk.collect.outside import reachable
 from ropewalk.collect.window import Window
@@ -68,6 +69,9 @@ def _batches(options: Options, task: Task) -> Iterator[pa.RecordBatch]:
         lock = waits.for_lock(task.settings)
         for rows in _rows(options, connection, statement, values, found, kinds, declared, lock):
             task.took(rows.num_rows)
+            if options.cursor is not None:
+                column = options.cursor.column
+                check_order(connection.engine.dialect.name, rows.column(column), column)
             batch = window.taken(rows) if window is not None else rows
             yield _declared(task, options, batch, declared, number)
             number += rows.num_rows
@@ -167,10 +171,13 @@ def _statement(
     bounds = {"since": (">", after), "until": ("<=", until)}
     column = quote(options.cursor.column)
     told = {name: bound for name, bound in bounds.items() if bound[1] is not None}
-    where = " AND ".join(f"{column} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
-    values |= {f"ropewalk_{name}": value for name, (_, value) in told.items()}
-    text = f"SELECT * FROM ({text}\n) AS source WHERE {where}" if where else text  # noqa: S608 - quoted
-    return sa.text(text), values
+    if not told:
+        return sa.text(text), values
+    side, bind_mark = compared(connection, text, values, column)
+    where = " AND ".join(f"{side} {sign} :ropewalk_{name}" for name, (sign, _) in told.items())
+    marks = {f"ropewalk_{name}": bind_mark(mark) for name, (_, mark) in told.items()}
+    text = f"SELECT * FROM ({text}\n) AS source WHERE {where}"  # noqa: S608 - quoted
+    return sa.text(text), values | marks
 
 
 def _window(options: Options, task: Task) -> Window | None:

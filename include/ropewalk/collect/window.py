@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ropewalk.collect.seen import Seen, as_moment, digests_of_rows
+from ropewalk.collect.marks import comparable, is_less, kept
+from ropewalk.collect.seen import Seen, digests_of_rows
 
 if TYPE_CHECKING:
     from ropewalk.contracts.durations import Length
@@ -51,13 +52,9 @@ class Window:
 
     def close(self) -> None:
         """Move the watermark, and keep what the next task must know again."""
-        highest = self._highest
-        if hasattr(highest, "isoformat"):
-            highest = highest.isoformat()
-        since = self._task.since
-        self._task.watermark = since if highest is None else highest
-        if since is not None and highest is not None and highest < since:
-            self._task.watermark = since
+        since, highest = self._task.since, self._highest
+        stays = highest is None or (since is not None and is_less(highest, since))
+        self._task.watermark = since if stays else kept(highest)
         if self._seen is not None:
             self._seen.write(self._highest)
 
@@ -65,15 +62,10 @@ class Window:
         """Which rows are not those that another task went on from."""
         if self._task.until is None:
             return pa.repeat(pa.scalar(True), len(values))
-        until = pa.scalar(_typed(self._task.until, values.type)).cast(values.type)
+        until = comparable(self._task.until, values.type)
         return pc.fill_null(pc.less_equal(values, until), True)
 
     def _rise(self, values: pa.Array) -> None:
         found = pc.max(values).as_py()
         if found is not None and (self._highest is None or found > self._highest):
             self._highest = found
-
-
-def _typed(value: Scalar, kind: pa.DataType) -> Any:
-    """A watermark as the column has it: times are kept as ISO texts."""
-    return as_moment(value) if isinstance(value, str) and not pa.types.is_string(kind) else value

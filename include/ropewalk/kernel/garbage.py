@@ -40,8 +40,8 @@ IN_USE = """
 USED = f"SELECT key, previous, request, report FROM task WHERE {IN_USE}"  # noqa: S608 - our own
 HEADS = """
 SELECT DISTINCT ON (workflow, step) key FROM task
-WHERE state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
-ORDER BY workflow, step, ended_at DESC
+WHERE read_at IS NOT NULL AND read ->> 'until' IS NULL
+ORDER BY workflow, step, read_at DESC
 """  # what the next task of a step with a cursor reads on from
 UNSAID = """
 SELECT key, request FROM task WHERE state IN ('failed', 'cancelled')
@@ -49,7 +49,7 @@ SELECT key, request FROM task WHERE state IN ('failed', 'cancelled')
 """  # tasks that may have done something outside and ended before their manifest said of what
 OLD = f"""
 state IN ('succeeded', 'failed', 'cancelled') AND NOT {IN_USE} AND key <> ALL(%(held)s)
-AND NOT (state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL)
+AND read_at IS NULL
 """  # what a task with a cursor has read is known for ever: its run, cleared, must read that again and nothing else
 Ages = dict[str, float]
 

@@ -57,7 +57,8 @@ WHERE key = %(key)s AND state IN ('failed', 'cancelled')
 RETURNING *, pg_notify(%(channel)s, 'queued')
 """
 # `head` is the task that has read furthest; `mine` what this run itself has read before it was cleared, or another of
-# its partition: it reads that again, and no further than where another run went on from.
+# its partition: it reads that again, and no further than where another run went on from. Both are told by `read`,
+# which stays when a task is to be done again, and while it is.
 CLAIM = """
 WITH next AS (
     SELECT key, workflow, step, partition, run_id, state FROM task AS it
@@ -67,30 +68,30 @@ WITH next AS (
                 AND other.cursor AND other.state = 'running' AND other.key <> it.key))
     ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED
 ), head AS (
-    SELECT read.* FROM next CROSS JOIN LATERAL (
-        SELECT key, report -> 'watermark' AS watermark FROM task
+    SELECT found.* FROM next CROSS JOIN LATERAL (
+        SELECT key, read -> 'watermark' AS watermark FROM task
         WHERE workflow = next.workflow AND step = next.step
-            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
-        ORDER BY ended_at DESC LIMIT 1
-    ) AS read
+            AND read_at IS NOT NULL AND read ->> 'until' IS NULL
+        ORDER BY read_at DESC LIMIT 1
+    ) AS found
 ), mine AS (
-    SELECT read.* FROM next CROSS JOIN LATERAL (
-        (SELECT key, since, previous, report -> 'watermark' AS watermark, ended_at FROM task
-        WHERE workflow = next.workflow AND step = next.step AND run_id = next.run_id
-            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
-        ORDER BY ended_at DESC LIMIT 1)
+    SELECT found.* FROM next CROSS JOIN LATERAL (
+        (SELECT key, read, read_at FROM task
+        WHERE workflow = next.workflow AND step = next.step AND run_id = next.run_id AND read_at IS NOT NULL
+        ORDER BY read_at DESC LIMIT 1)
         UNION ALL
-        (SELECT key, since, previous, report -> 'watermark', ended_at FROM task
+        (SELECT key, read, read_at FROM task
         WHERE workflow = next.workflow AND step = next.step AND coalesce(partition, '') = next.partition
-            AND state = 'succeeded' AND until IS NULL AND report ->> 'watermark' IS NOT NULL
-        ORDER BY ended_at DESC LIMIT 1)
-        ORDER BY ended_at DESC LIMIT 1
-    ) AS read
+            AND read_at IS NOT NULL
+        ORDER BY read_at DESC LIMIT 1)
+        ORDER BY read_at DESC LIMIT 1
+    ) AS found
 ), span AS (
     SELECT next.key, next.state,
-        CASE WHEN mine.key IS NULL THEN head.watermark ELSE mine.since END AS since,
-        CASE WHEN mine.key IS NULL THEN head.key ELSE mine.previous END AS previous,
-        CASE WHEN mine.key <> head.key THEN mine.watermark END AS until
+        CASE WHEN mine.key IS NULL THEN head.watermark ELSE nullif(mine.read -> 'since', 'null') END AS since,
+        CASE WHEN mine.key IS NULL THEN head.key ELSE mine.read ->> 'previous' END AS previous,
+        CASE WHEN mine.key <> head.key
+            THEN coalesce(nullif(mine.read -> 'until', 'null'), mine.read -> 'watermark') END AS until
     FROM next LEFT JOIN head ON true LEFT JOIN mine ON true
 )
 UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, progress = NULL,
@@ -107,10 +108,18 @@ UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)
 WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
 RETURNING key
 """
+# A clock that jumps back changes nothing in the order of what was read.
 END = """
 UPDATE task SET state = %(state)s, report = %(report)s, error = %(error)s,
     progress = coalesce(%(progress)s, progress), ended_at = clock_timestamp(),
-    owner = NULL, lease_until = NULL
+    owner = NULL, lease_until = NULL,
+    read = CASE WHEN %(moved)s THEN jsonb_build_object('since', since, 'until', until, 'previous', previous,
+        'watermark', %(report)s::jsonb -> 'watermark') ELSE read END,
+    read_at = CASE WHEN %(moved)s THEN greatest(clock_timestamp(), (
+        SELECT other.read_at + interval '1 microsecond' FROM task AS other
+        WHERE other.workflow = task.workflow AND other.step = task.step
+            AND other.read_at IS NOT NULL AND other.read ->> 'until' IS NULL
+        ORDER BY other.read_at DESC LIMIT 1)) ELSE read_at END
 WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
 RETURNING pg_notify(%(channel)s, 'ended ' || key)
 """
@@ -319,6 +328,7 @@ class Ledger:
         state = State.SUCCEEDED if report else State.FAILED
         values = {"key": key, "attempt": attempt, "state": state, "report": report, "error": error}
         values["progress"] = progress and _json(progress)
+        values["moved"] = isinstance(outcome, Report) and outcome.watermark is not None
         return await self._maybe(END, values) is not None
 
     async def add_lines(

@@ -657,6 +657,15 @@ class TestCursorsOverlap:
         assert api.asked[1][1]["since"] == {2: "4", 1.5: "4.5"}[overlap]
         assert self.read(bench, second, **cursor)[1] == []
 
+    def test_days_have_an_overlap_of_whole_days(self, bench: TaskBench, api: Api) -> None:
+        records = [{"n": 1, "at": "2013-01-02"}]
+        api.answer = lambda *_: (200, {}, records)
+        with pytest.raises(ConfigError, match="from which 2:00:00 cannot be taken"):
+            self.read(bench, None)
+        first, _ = self.read(bench, None, overlap="1d")
+        records += [{"n": 2, "at": "2013-01-02"}, {"n": 3, "at": "2013-01-01"}]
+        assert self.read(bench, first, overlap="1d")[1] == [2]
+
     def test_what_no_overlap_can_be_taken_from_is_told(self, bench: TaskBench, api: Api) -> None:
         api.answer = lambda *_: (200, {}, [{"n": "A7"}])
         with pytest.raises(ConfigError, match="the cursor's values are such as 'A7'") as caught:

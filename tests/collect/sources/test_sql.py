@@ -12,9 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from ropewalk.collect import compare
 from ropewalk.collect.sql import _checked
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
 from ropewalk.contracts.models import Report
+from ropewalk.kernel.manifests import folder
 from ropewalk.kernel.task import Task
 from ropewalk.testing.bench import DAY, TaskBench
 from ropewalk.testing.sources import SourceSuite
@@ -25,6 +27,10 @@ TABLE = """
 CREATE TABLE plane (tail text, seats integer, price numeric(12, 2), built date, seen timestamptz, extra jsonb);
 INSERT INTO plane VALUES ('N1', 20, 1.50, '1999-01-02', '2013-01-01 05:00Z', '{"a": 1}'),
     ('N2', NULL, NULL, NULL, '2013-01-02 05:00Z', NULL), ('N3', 150, -0.25, '2004-02-29', NULL, '[]')
+"""
+
+COLLATIONS = """
+SELECT collname FROM pg_collation WHERE collname ~ '^(und-x-icu|en_US)' AND collencoding IN (-1, 6) LIMIT 1
 """
 
 
@@ -187,6 +193,67 @@ def test_a_cursor_goes_on_from_where_it_was(bench: TaskBench) -> None:
     )
     report = bench.perform(again, since="N3")
     assert (report.rows.out, report.watermark) == (0, "N3")
+
+
+class TestDecimals:
+    """Watermarks of more digits than a float has."""
+
+    FIRST = 1_790_000_000_000_000_000
+
+    @pytest.fixture(params=["numeric(20, 0)", "numeric(24, 4)", "numeric"])
+    def happen(self, fleet: Database, request: pytest.FixtureRequest) -> Any:
+        """Has rows come, by their ids, into a table whose ids are of such a type."""
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute(f"CREATE TABLE event (id {request.param})")
+
+        def rows(*ids: int | str) -> None:
+            with psycopg.connect(fleet.superuser) as connection:
+                connection.cursor().executemany(
+                    "INSERT INTO event VALUES (%s)", [(str(one),) for one in ids]
+                )
+
+        return rows
+
+    def read(self, bench: TaskBench, overlap: int | None = None, **told: Any) -> Report:
+        cursor = {"column": "id", "overlap": overlap} if overlap else {"column": "id"}
+        use = ("sql", {"connection": "fleet", "table": "event", "cursor": cursor})
+        return bench.perform(bench.request("collect", [use]), **told)
+
+    def test_all_that_is_new_is_taken(self, bench: TaskBench, happen: Any) -> None:
+        happen(*range(self.FIRST, self.FIRST + 50))
+        first = self.read(bench)
+        assert first.watermark == str(self.FIRST + 49)
+        happen(*range(self.FIRST + 50, self.FIRST + 100))
+        assert self.read(bench, since=first.watermark).rows.out == 50
+        assert self.read(bench, until=first.watermark).rows.out == 50
+        assert self.read(bench, since=str(self.FIRST + 99)).watermark == str(self.FIRST + 99)
+
+    def test_a_late_row_is_taken_once(self, bench: TaskBench, happen: Any) -> None:
+        happen(*range(self.FIRST, self.FIRST + 50, 2))
+        first = self.read(bench, overlap=10)
+        happen(self.FIRST + 41, self.FIRST + 51)
+        again = self.read(bench, overlap=10, since=first.watermark, previous=first.key)
+        assert (again.rows.out, again.rows.dropped) == (2, {"taken before": 5})
+
+    def test_what_an_earlier_version_has_kept_is_read(self, bench: TaskBench, happen: Any) -> None:
+        happen(7, 8, 9)
+        assert self.read(bench, since=8.0).watermark == "9"
+        assert self.read(bench, until=8.0).rows.out == 2
+        assert self.read(bench, since=9.0).watermark == 9.0
+
+
+def test_decimals_of_a_fraction_go_on(bench: TaskBench, fleet: Database) -> None:
+    with psycopg.connect(fleet.superuser) as connection:
+        connection.execute("CREATE TABLE event (id numeric(30, 12))")
+        connection.execute("INSERT INTO event VALUES (1234567890123.100000000001)")
+        connection.execute("INSERT INTO event VALUES (1234567890123.1)")
+    cursor = {"column": "id"}
+    first = collect(bench, table="event", cursor=cursor)
+    assert (first.rows.out, first.watermark) == (2, "1234567890123.100000000001")
+    request = bench.request(
+        "collect", [("sql", {"connection": "fleet", "table": "event", "cursor": cursor})]
+    )
+    assert bench.perform(request, since=first.watermark).rows.out == 0
 
 
 def test_wide_rows_come_in_small_batches(bench: TaskBench, tmp_path: Path) -> None:
@@ -479,3 +546,139 @@ class TestOverlap:
         with pytest.raises(ConfigError, match="the cursor's values are such as 'N3'") as caught:
             bench.perform(request)
         assert caught.value.hint == "overlap: 2h goes with times, overlap: 100 with numbers"
+
+    @pytest.mark.parametrize("kind", ["date", "text"])
+    def test_days_have_an_overlap_of_whole_days(
+        self, bench: TaskBench, fleet: Database, kind: str
+    ) -> None:
+        """A day less twelve hours is the same day: nothing would be read again."""
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute(f"CREATE TABLE event (n int, at {kind})")
+            connection.execute("INSERT INTO event VALUES (1, '2013-01-02')")
+        cursor = {"column": "at", "overlap": "12h"}
+        with pytest.raises(ConfigError, match="from which 12:00:00 cannot be taken") as caught:
+            collect(bench, table="event", cursor=cursor)
+        assert caught.value.hint == "overlap: 1d goes with days"
+        first = collect(bench, table="event", cursor={**cursor, "overlap": "1d"})
+        with psycopg.connect(fleet.superuser) as connection:
+            connection.execute("INSERT INTO event VALUES (2, '2013-01-02'), (3, '2013-01-01')")
+        use = (
+            "sql",
+            {"connection": "fleet", "table": "event", "cursor": {**cursor, "overlap": "1d"}},
+        )
+        told = {"since": first.watermark, "previous": first.key}
+        assert bench.perform(bench.request("collect", [use]), **told).rows.out == 1
+
+    def test_what_the_task_before_has_seen_must_be_there(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        happen(1, 1)
+        first, _ = self.read(bench, None)
+        for name, _ in list(bench.store.objects.ages(folder(first.key))):
+            bench.store.objects.delete(name)
+        with pytest.raises(FatalError, match="collected") as caught:
+            self.read(bench, first)
+        assert "without overlap" in str(caught.value.hint)
+
+    def test_a_task_before_that_had_no_overlap_has_seen_nothing(
+        self, bench: TaskBench, happen: Any
+    ) -> None:
+        happen(1, 1)
+        first = collect(bench, table="event", cursor={"column": "at"})
+        happen(2, 2)
+        assert self.read(bench, first)[1] == [2]
+
+
+@pytest.mark.parametrize("kind", ["NUMERIC", "numeric(10, 2)"])
+def test_a_row_is_known_whatever_types_its_numbers_come_in(
+    bench: TaskBench, lite: Callable[[str], None], kind: str
+) -> None:
+    """SQLite has whole numbers as integers, and a column of them and others comes as floats."""
+    lite(
+        f"CREATE TABLE event (n int, price {kind}); INSERT INTO event VALUES (1, 10), (2, NULL), (3, 30)"
+    )
+    use = (
+        "sql",
+        {"connection": "fleet", "table": "event", "cursor": {"column": "n", "overlap": 5}},
+    )
+    first = bench.perform(bench.request("collect", [use]))
+    lite("INSERT INTO event VALUES (4, 2.5)")
+    told = {"since": first.watermark, "previous": first.key}
+    second = bench.perform(bench.request("collect", [use]), **told)
+    assert (second.rows.out, second.rows.dropped) == (1, {"taken before": 3})
+
+
+class TestTexts:
+    """A cursor of texts goes by their bytes, whatever the order of the database."""
+
+    def read(self, bench: TaskBench, table: str, **told: Any) -> list[str]:
+        use = ("sql", {"connection": "fleet", "table": table, "cursor": {"column": "tail"}})
+        report = bench.perform(bench.request("collect", [use]), **told)
+        return sorted(bench.table(report)["tail"].to_pylist())
+
+    @pytest.mark.parametrize("kind", ["text", "varchar(9)", "word"])
+    def test_postgresqls(self, bench: TaskBench, fleet: Database, kind: str) -> None:
+        with psycopg.connect(fleet.superuser) as connection:
+            if kind == "word":
+                connection.execute("CREATE TYPE word AS ENUM ('a2', 'B1', 'b3')")
+            elif (found := connection.execute(COLLATIONS).fetchone()) is None:
+                pytest.skip("this PostgreSQL has no order but that of bytes")
+            else:
+                kind += f' COLLATE "{found[0]}"'
+            connection.execute(f"CREATE TABLE event (tail {kind})")
+            connection.execute("INSERT INTO event VALUES ('B1'), ('a2'), ('b3')")
+        assert self.read(bench, "event", since="a2") == ["b3"]
+        assert self.read(bench, "event", since="B1", until="a2") == ["a2"]
+
+    @pytest.mark.parametrize(
+        ("value", "side"),
+        [
+            ("'a'::text", 'x COLLATE "C"'),
+            ("'a'::varchar(3)", 'x COLLATE "C"'),
+            ("'a'::char(3)", 'x COLLATE "C"'),
+            ("'a'::name", 'CAST(x AS text) COLLATE "C"'),
+            ("1.5", "x"),
+            ("1", "x"),
+            ("now()", "x"),
+            ("current_date", "x"),
+        ],
+    )
+    def test_postgresql_is_told_to_compare_texts_by_bytes_and_nothing_else(
+        self, fleet: Database, value: str, side: str
+    ) -> None:
+        url = fleet.superuser.replace("postgresql://", "postgresql+psycopg://")
+        query = f"SELECT {value} AS x".replace(":", r"\:")
+        with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+            found, bound = compare.compared(connection, query, {}, "x")
+            assert found == side
+            assert bound("7") == (decimal.Decimal(7) if value in {"1", "1.5"} else "7")
+
+    def test_sqlites(self, bench: TaskBench, lite: Callable[[str], None]) -> None:
+        lite("CREATE TABLE event (tail text COLLATE NOCASE)")
+        lite("INSERT INTO event VALUES ('B1'), ('a2'), ('b3')")
+        assert self.read(bench, "event", since="a2") == ["b3"]
+        assert self.read(bench, "event", since="B1", until="a2") == ["a2"]
+
+    def test_those_of_an_unknown_order_are_refused(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compare, "BY_BYTES", {"sqlite"})
+        with pytest.raises(ConfigError, match="order postgresql has them is not known") as caught:
+            self.read(bench, "plane")
+        assert caught.value.hint is not None
+        assert collect(bench, table="plane", cursor={"column": "seen"}).rows.out == 3
+
+    @pytest.mark.parametrize("form", ["2013-01-01 {:02}:00:00", "2013-01-01T{:02}:00:00Z"])
+    def test_times_kept_as_texts_have_an_overlap(
+        self, bench: TaskBench, lite: Callable[[str], None], form: str
+    ) -> None:
+        lite("CREATE TABLE event (at datetime)")
+        lite(f"INSERT INTO event VALUES ('{form.format(5)}')")
+        cursor = {"column": "at", "overlap": "2h"}
+        use = ("sql", {"connection": "fleet", "table": "event", "cursor": cursor})
+        first = bench.perform(bench.request("collect", [use]))
+        for hour in (2, 4, 6):
+            lite(f"INSERT INTO event VALUES ('{form.format(hour)}')")
+        told = {"since": first.watermark, "previous": first.key}
+        report = bench.perform(bench.request("collect", [use]), **told)
+        assert sorted(bench.table(report)["at"].to_pylist()) == [form.format(4), form.format(6)]
