@@ -351,12 +351,13 @@ def covered(workflow: Workflow, context: Any) -> list[Partition]:
 
 
 def generation(context: Any) -> str:
-    """What makes a collect step read anew: a clear of the task, which a retry is not; or a refresh.
+    """What makes a collect step read anew: a clear in its run, which a retry is not; or a refresh.
 
-    Airflow adds the retries to ``max_tries`` whenever a task is cleared, and at no other time.
+    Airflow counts the clears of a run, also while it goes on. A task's ``max_tries`` tells of its own clears
+    alone, but only against the ``retries`` that the file had then, and not of a clear of a task that runs.
     """
-    ti, run = context["ti"], context["dag_run"]
-    cleared = max(0, int(ti.max_tries) - int(ti.task.retries or 0))
+    run = context["dag_run"]
+    cleared = int(run.clear_number or 0)
     asked = bool((run.conf or {}).get("refresh"))
     return f"{run.run_id}/{cleared}" if asked or cleared else "0"
 
