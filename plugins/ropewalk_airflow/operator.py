@@ -110,20 +110,20 @@ class StageOperator(BaseOperator):
         self._say_submitted(request, status)
         seconds = self.defer_after if len(request.batch) <= 1 else max(self.defer_after, BATCH_WAIT)
         status, after = self._wait(hook, status, seconds)
-        if not status.state.ended:
-            self.defer(
-                trigger=StageTrigger(self.conn_id, status.key, self._asker, after),
-                method_name="execute_complete",
-            )
-        return self._finish(status, context)
+        return self._finish(self._ended(status, after), context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on after the triggerer: the rest of the log, and the report or the error."""
+        """Go on after the triggerer: the rest of the log, and the report or the error; or wait on.
+
+        A task that has failed may run again by now, because another run has asked for it, and the triggerer waits
+        only so long for a stage that is away.
+        """
         hook, self._key, self._asker = StageHook(self.conn_id), event["key"], str(context["ti"].id)
-        self._tell(hook, event["key"], event["after"])
+        status = hook.read(event["key"])
+        status = self._ended(status, self._tell(hook, status.key, event["after"]))
         step = self._what(context)[1]
         _, self._before = told_before(context, step, self.upstream_task_ids)
-        return self._finish(hook.read(event["key"]), context)
+        return self._finish(status, context)
 
     def on_kill(self) -> None:
         """Cancel the task at the stage, unless a newer try has asked for it."""
@@ -177,6 +177,15 @@ class StageOperator(BaseOperator):
                 self.log.info("Waits: %s", status.waits)
             after = self._tell(hook, status.key, after)
         return status, after
+
+    def _ended(self, status: TaskStatus, after: int) -> TaskStatus:
+        """The state of a task that has ended; any other is waited for in the triggerer."""
+        if not status.state.ended:
+            self.defer(
+                trigger=StageTrigger(self.conn_id, status.key, self._asker, after),
+                method_name="execute_complete",
+            )
+        return status
 
     def _tell(self, hook: StageHook, key: str, after: int) -> int:
         """Write the stage's log lines into the task's log; the number of the last."""
@@ -355,12 +364,13 @@ def covered(workflow: Workflow, context: Any) -> list[Partition]:
 
 
 def generation(context: Any) -> str:
-    """What makes a collect step read anew: a clear of the task, which a retry is not; or a refresh.
+    """What makes a collect step read anew: a clear in its run, which a retry is not; or a refresh.
 
-    Airflow adds the retries to ``max_tries`` whenever a task is cleared, and at no other time.
+    Airflow counts the clears of a run, also while it goes on. A task's ``max_tries`` tells of its own clears
+    alone, but only against the ``retries`` that the file had then, and not of a clear of a task that runs.
     """
-    ti, run = context["ti"], context["dag_run"]
-    cleared = max(0, int(ti.max_tries) - int(ti.task.retries or 0))
+    run = context["dag_run"]
+    cleared = int(run.clear_number or 0)
     asked = bool((run.conf or {}).get("refresh"))
     return f"{run.run_id}/{cleared}" if asked or cleared else "0"
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
+import pytest
 from pydantic import SecretStr
+from ropewalk.contracts.errors import Problem
+from ropewalk.contracts.keys import task_key
+from ropewalk.contracts.models import Progress, Report, TaskRequest
 from ropewalk.kernel.ledger import Ledger, Row
 from ropewalk.kernel.migrations import migrate
 from ropewalk.kernel.runner import Runner
@@ -53,3 +59,60 @@ def test_a_task_that_comes_during_a_look_is_looked_for_again(
             await asyncio.wait([working])
 
     asyncio.run(look_twice())
+
+
+class Strict(Ledger):
+    """A ledger whose database refuses every report, and before that is away once."""
+
+    been_away = False
+
+    async def end(
+        self, key: str, attempt: int, outcome: Report | Problem, progress: Progress | None = None
+    ) -> bool:
+        """As `Ledger.end`."""
+        if isinstance(outcome, Report):
+            away, self.been_away = not self.been_away, True
+            raise psycopg.OperationalError if away else psycopg.DataError
+        return await super().end(key, attempt, outcome, progress)
+
+
+class Mute(Ledger):
+    """A ledger whose database refuses every line of a log."""
+
+    async def add_lines(self, *_: object) -> None:
+        """As `Ledger.add_lines`."""
+        raise psycopg.DataError
+
+
+@pytest.mark.parametrize("kind", [Strict, Mute])
+def test_an_attempt_whose_words_the_database_refuses_fails_and_frees_its_place(
+    postgres: Postgres, tmp_path: Path, ask: Callable[..., TaskRequest], kind: type[Ledger]
+) -> None:
+    """What is refused once is refused each time: only a database that is away is waited for."""
+    url = postgres.database().stage("collect")
+    migrate(url, "collect")
+    settings = Settings(
+        database_url=SecretStr(url), stage="collect", store_url=(tmp_path / "store").as_uri(),
+        scratch_dir=tmp_path, workers=1, lease_seconds=60,
+    )  # fmt: skip
+    requests = [ask(), ask()]
+
+    async def both() -> list[Problem | None]:
+        ledger = kind.at(url, "collect")
+        runner = Runner(f"{EXAMPLE}.stage", settings, ledger)
+        async with ledger.pool:
+            keys = [(await ledger.submit(task_key(one), one)).key for one in requests]
+            working = asyncio.create_task(runner.work())
+            try:
+                async with asyncio.timeout(50):
+                    while not all([(await ledger.read(key)).state.ended for key in keys]):  # noqa: ASYNC110 - nobody listens here
+                        await asyncio.sleep(0.05)
+            finally:
+                working.cancel()
+                await asyncio.wait([working])
+            return [(await ledger.read(key)).error for key in keys]
+
+    for error in asyncio.run(both()):
+        assert error is not None
+        assert (error.code, error.retryable) == ("refused", False)
+        assert "DataError" in error.detail

@@ -53,6 +53,15 @@ def test_a_task_is_done_and_reports_its_rows(service: StageService, ask: Ask) ->
     assert status.progress.fraction == 1
 
 
+def test_a_number_that_is_none_is_told_as_none(service: StageService, ask: Ask) -> None:
+    """JSON has no NaN: Postgres refuses a report with one, each time that it is told."""
+    status = service.end(service.submit(ask("nan")).key)
+    assert status.state is State.SUCCEEDED
+    assert status.report is not None
+    assert status.report.metrics == {"r2": None, "most": None}
+    assert status.report.watermark is None
+
+
 def test_the_same_key_twice_is_one_task(service: StageService, ask: Ask, tmp_path: Path) -> None:
     request = ask(mark=str(tmp_path / "mark"), generation="same")
     first = service.do(request)

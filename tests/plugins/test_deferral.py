@@ -82,10 +82,12 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trigger, "SETTLE", 0.0)
 
 
-def deferred(operator: StageOperator, context: dict[str, Any]) -> StageTrigger:
+def deferred(
+    operator: StageOperator, context: dict[str, Any], event: dict[str, Any] | None = None
+) -> StageTrigger:
     """The trigger of a task that goes on in the triggerer, made again from what Airflow keeps of it."""
     with pytest.raises(TaskDeferred) as caught:
-        operator.execute(context)
+        operator.execute(context) if event is None else operator.execute_complete(context, event)
     assert caught.value.method_name == "execute_complete"
     assert isinstance(caught.value.trigger, StageTrigger)
     _, arguments = caught.value.trigger.serialize()
@@ -180,6 +182,25 @@ def test_a_task_that_is_killed_in_airflow_is_cancelled_and_its_process_gone(
     until(lambda: not child.exists())
     with pytest.raises(RetryableError, match="cancelled at the stage"):
         lasting().execute_complete(context("one"), {"key": waiting.key, "after": 0})
+
+
+@pytest.mark.usefixtures("settle")
+def test_a_step_that_runs_still_or_again_when_the_triggerer_is_done_is_waited_for_again(
+    hook: StageHook, lasting: Lasting, context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    waiting = deferred(lasting(says=["one"]), context("try"))
+    until(lambda: len(hook.lines(waiting.key, 0)) == 1)
+    given_up = {"key": waiting.key, "after": 0}  # the triggerer, of a stage that was away for long
+    again = deferred(lasting(), context("try"), given_up)
+    assert (again.key, again.asker, again.after) == (
+        waiting.key,
+        "try",
+        hook.lines(again.key, 0)[-1].n,
+    )
+    event = asyncio.run(event_of(again, (tmp_path / "go").touch))
+    assert lasting().execute_complete(context("try"), event)["key"] == waiting.key
+    lines = ["one", "wrote 3 rows"]
+    assert [text for text in logged(capsys) if text in lines] == lines
 
 
 @pytest.mark.usefixtures("settle")

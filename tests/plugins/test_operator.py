@@ -21,17 +21,19 @@ NOW = datetime(2026, 11, 24, 2, 41, tzinfo=UTC)
 FIFTH = datetime(2013, 1, 5, 5, tzinfo=UTC)
 
 
-def context(conf: dict[str, Any], at: datetime, **ti: int) -> dict[str, Any]:
+def context(
+    conf: dict[str, Any], at: datetime, *, cleared: int = 0, retries: int = 3
+) -> dict[str, Any]:
     """What Airflow tells a task of its run."""
     run = SimpleNamespace(
         run_id="run",
         conf=conf,
-        clear_number=0,
+        clear_number=cleared,
         data_interval_start=at,
         logical_date=at,
         run_after=at,
     )
-    task = SimpleNamespace(max_tries=ti.get("max_tries", 3), task=SimpleNamespace(retries=3))
+    task = SimpleNamespace(max_tries=3 + 4 * cleared, task=SimpleNamespace(retries=retries))
     return {"dag_run": run, "ti": task}
 
 
@@ -121,9 +123,18 @@ def test_a_workflow_without_partition_covers_all_its_days() -> None:
 def test_a_clear_or_a_refresh_reads_anew_and_a_retry_does_not() -> None:
     first = generation(context({}, NOW))
     assert generation(context({}, NOW)) == first
-    cleared = generation(context({}, NOW, max_tries=7))
+    cleared = generation(context({}, NOW, cleared=1))
+    again = generation(context({}, NOW, cleared=2))
     refreshed = generation(context({"refresh": True}, NOW))
-    assert len({first, cleared, refreshed}) == 3
+    assert len({first, cleared, again, refreshed}) == 4
+
+
+@pytest.mark.parametrize("retries", [0, 2, 3, 7, 8])
+@pytest.mark.parametrize("cleared", [0, 1])
+def test_other_retries_in_the_file_are_no_clear_and_hide_none(retries: int, cleared: int) -> None:
+    """A task keeps the tries that it was made with, while its retries are read from the file each time."""
+    edited = generation(context({}, NOW, cleared=cleared, retries=retries))
+    assert edited == generation(context({}, NOW, cleared=cleared))
 
 
 def test_a_page_asks_for_what_is_directly_before_it_and_knows_every_step() -> None:

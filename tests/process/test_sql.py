@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ropewalk.contracts.errors import ConfigError
 from ropewalk.contracts.models import Origin, Written
 from ropewalk.process.sql import canonical
@@ -185,9 +187,88 @@ def test_the_inputs_of_a_query_are_its_tables_in_their_order() -> None:
             "select row_number() over (partition by k order by d desc) n from t qualify n=1",
             "SELECT ROW_NUMBER() OVER (PARTITION BY k ORDER BY d DESC) AS n FROM t QUALIFY n = 1",
         ),
+        (
+            "select date_trunc({{params.unit}}, d) from t",
+            "SELECT DATE_TRUNC({{ params.unit }}, d) FROM t",
+        ),
+        ("n  >  0 -- c", "n > 0"),
+        ("sum( m )", "SUM(m)"),
+        (
+            'd>={{partition.start}} and "N  n" is not null',
+            'd >= {{ partition.start }} AND NOT "N  n" IS NULL',
+        ),
+        ("v::int in ( 1,2 )", "CAST(v AS INT) IN (1, 2)"),
+        ("'$params_x'='a  b'", "'$params_x' = 'a  b'"),
     ],
 )
 def test_what_a_key_has_of_a_query_stays_as_it_is(written: str, kept: str) -> None:
     """A release of sqlglot that writes it otherwise has every step with SQL done again: that must be noticed."""
     assert canonical(written) == kept
     assert canonical(kept) == kept
+
+
+EXPRESSIONS = [
+    ("n", ">", "0"),
+    ("sum", "(", "m", ")", "/", "count", "(", "*", ")"),
+    ("s", "=", "'a  B'", "or", "s", "like", "'-- %'"),
+    ('"a  B"', "is", "not", "null", "and", "not", "n", "in", "(", "1", ",", "2", ")"),
+    ("d", "between", "{{ partition.start }}", "and", "{{ params.last }}"),
+    (
+        "case",
+        "when",
+        "n",
+        "::",
+        "double",
+        "<>",
+        "1.5",
+        "then",
+        "l",
+        "[",
+        "1",
+        "]",
+        "else",
+        "-",
+        "n",
+        "end",
+    ),
+    ("select", "a", ",", "'x  y'", "as", "b", "from", "t", "where", "n", "<", "{{ params.n }}"),
+]
+GAPS = st.lists(
+    st.sampled_from([" ", "\n", "\t", "/* a  b */", "-- it's\n"]), min_size=1, max_size=3
+)
+
+
+@given(st.sampled_from(EXPRESSIONS), st.data())
+def test_what_stands_between_words_changes_no_key(
+    tokens: tuple[str, ...], data: st.DataObject
+) -> None:
+    gaps = [" " + "".join(data.draw(GAPS)) for _ in tokens]
+    loose = "".join(token + gap for token, gap in zip(tokens, gaps, strict=True))
+    told = canonical(" ".join(tokens))
+    assert canonical(loose) == told == canonical(told)
+    assert canonical(" ".join(word.upper() if word.islower() and len(word) > 1 and word[0] not in "'{" else word
+                              for word in tokens)) == told  # fmt: skip
+    for token in tokens:
+        if token[0] in "'\"{":
+            assert token in told
+
+
+@given(st.text("aB '-", max_size=6), st.text("aB '-", max_size=6))
+def test_what_is_quoted_changes_the_key(one: str, other: str) -> None:
+    texts = [canonical(f"s = '{text.replace(chr(39), chr(39) * 2)}'") for text in (one, other)]
+    assert (texts[0] == texts[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "text", ["n = '{{ params.x }}'", "n > 1 -- {{ params.x }}", "n = $params_x"]
+)
+def test_a_reference_that_is_none_is_refused_however_a_key_has_it(
+    bench: ProcessBench, text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench.run(
+            [("filter", {"where": canonical(text)})],
+            tables({"t": [{"n": "1"}]}),
+            values={"params.x": 1},
+        )
+    assert caught.value.code in {"quoted_reference", "parameter"}

@@ -226,3 +226,30 @@ def test_what_only_the_data_tells_is_refused_at_its_place_too(
     with pytest.raises(ConfigError) as caught:
         run_workflow(load(path), None, {}, store=tmp_path / "state", refresh=False, console=console)
     assert str(caught.value) == "b.sql:3:3: o has no column 'mm' (did you mean 'm'?)"
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        "filter: 'n   >  0 /* why */ and   mm>1'",
+        "filter: n>0   and   mm>1",
+        "filter: {where: 'n is not null and mm is null'}",
+        "aggregate: {columns: {x: 'sum(  n  )', y: 'sum(  mm  )'}}",
+    ],
+)
+def test_a_place_in_an_expression_is_the_files_however_the_key_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
+    (tmp_path / "x.csv").write_text("n,m\n1,2\n", encoding="utf-8")
+    path = tmp_path / "w.yaml"
+    path.write_text(
+        "steps:\n  o: {collect: files, with: {path: 'data://x.csv'}}\n  b:\n    from: o\n"
+        f"    # the transforms\n    process:\n      - {process}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("ROPEWALK_ROOT_DATA", str(tmp_path))
+    console = Console(quiet=True)
+    with pytest.raises(ConfigError) as caught:
+        run_workflow(load(path), None, {}, store=tmp_path / "state", refresh=False, console=console)
+    at = f"      - {process}".index("mm") + 1
+    assert str(caught.value) == f"w.yaml:7:{at}: o has no column 'mm' (did you mean 'm'?)"

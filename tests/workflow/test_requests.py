@@ -87,6 +87,50 @@ def test_what_it_means_does(text: str) -> None:
     assert key("b", text) != key("b")
 
 
+LAID = """
+start: 2013-01-01
+partition: day
+steps:
+  a:
+    collect: sql
+    with: {connection: db, query: "SELECT n, s FROM t WHERE {{ partition.start }} < d AND s = 'a  b'"}
+  f:
+    collect: files
+    with: {path: "data://x.csv", select: [n, s], where: "n > 0 AND s = 'a  b'"}
+  b:
+    process:
+      - filter: n > 0 AND s <> 'a  b'
+      - aggregate: {by: [s], columns: {total: sum(n)}}
+    from: a
+    checks:
+      - sql: total > 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "old", "new"),
+    [
+        ("a", "SELECT n, s FROM", "SELECT  n,   s FROM"),
+        ("a", "{{ partition.start }}", "{{partition.start}}"),
+        ("f", "n > 0", "n  >   0"),
+        ("b", "filter: n > 0", "filter: n  >  0"),
+        ("b", "n > 0 AND", "n>0 and"),
+        ("b", "sum(n)", "SUM( n )"),
+        ("b", "sql: total > 0", "sql: total  >0"),
+    ],
+)
+def test_how_an_expression_or_a_sources_query_is_laid_out_does_not_matter(
+    step: str, old: str, new: str
+) -> None:
+    assert old in LAID
+    assert key(step, LAID.replace(old, new)) == key(step, LAID)
+
+
+@pytest.mark.parametrize("step", ["a", "f", "b"])
+def test_the_white_space_of_a_text_does(step: str) -> None:
+    assert key(step, LAID.replace("'a  b'", "'a b'")) != key(step, LAID)
+
+
 def test_its_inputs_content_does_and_their_place_does_not() -> None:
     moved = REF.model_copy(update={"id": "other/data", "flight": "grpc://elsewhere:1"})
     changed = REF.model_copy(update={"fingerprint": "e" * 64})

@@ -73,11 +73,12 @@ def train(options: Train, task: Task) -> pa.Table:
         ) from None
     for name, value in metrics.items():
         task.metric(name, value)
+    told = {name: task.metrics[name] for name in metrics}
     read = [options.target, *options.features]
     trace(task, source, dict.fromkeys(MODEL.names, read))
     row = {
         "estimator": options.estimator, "target": options.target, "features": json.dumps(options.features),
-        "rows": table.num_rows, "training_fingerprint": dataset.ref.fingerprint, "metrics": json.dumps(metrics),
+        "rows": table.num_rows, "training_fingerprint": dataset.ref.fingerprint, "metrics": json.dumps(told),
         "model": _dumped(model),
     }  # fmt: skip
     return pa.Table.from_pylist([row], schema=MODEL)
@@ -174,23 +175,23 @@ def _estimator(options: Train) -> Any:
     return cls(**{**fixed, **options.parameters})
 
 
-def _number_metrics(model: Any, x: Any, y: Any) -> dict[str, float]:
+def _number_metrics(model: Any, x: Any, y: Any) -> dict[str, float | None]:
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
     guess = model.predict(x)
     return {
         "test_rows": len(y),
-        "r2": float(r2_score(y, guess)),
+        "r2": float(r2_score(y, guess)) if len(y) > 1 else None,  # one row has no variance
         "mae": float(mean_absolute_error(y, guess)),
         "rmse": float(root_mean_squared_error(y, guess)),
     }
 
 
-def _class_metrics(model: Any, x: Any, y: Any) -> dict[str, float]:
+def _class_metrics(model: Any, x: Any, y: Any) -> dict[str, float | None]:
     from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
     chances = model.predict_proba(x)
-    found = {
+    found: dict[str, float | None] = {
         "test_rows": len(y),
         "accuracy": float(accuracy_score(y, model.predict(x))),
         "log_loss": float(log_loss(y, chances, labels=model.classes_)),

@@ -436,4 +436,10 @@ def _json(model: BaseModel) -> Jsonb:
 
 
 def _dumps(value: Any) -> str:
-    return storable(NUL.sub("\\1\ufffd", json.dumps(value, ensure_ascii=False)))
+    """JSON as Postgres can keep it: it has no NUL, no halves of surrogate pairs, and no number that is none."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=False)
+    return storable(NUL.sub("\\1\ufffd", text))

@@ -34,7 +34,13 @@ log = structlog.get_logger()
 WATCH_SECONDS = 0.2  # between two looks at a child's memory, its log and its progress
 MAX_LINE = 8_000  # characters of one log line
 MOST_LOST = 5  # attempts of one asking that may be lost without a word
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
+AWAY = (  # a database that is away, or is not yet the one to write to
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    TimeoutError,
+)
+ANY = (*AWAY, psycopg.Error)
 Line = tuple[datetime, str, str]
 
 
@@ -52,11 +58,11 @@ class Runner:
 
     async def work(self) -> None:
         """Claim and run tasks until cancelled; what an earlier process here left is queued again."""
-        await self.insist(self._requeue)
+        await self.insist(self._requeue, through=ANY)
         try:
             while True:
                 self.wake.clear()  # before the look: what comes during it is looked for again
-                await self.insist(self._fill)
+                await self.insist(self._fill, through=ANY)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), self.settings.lease_seconds / 3)
         finally:
@@ -97,12 +103,17 @@ class Runner:
 
         return gone
 
-    async def insist(self, step: Callable[[], Any]) -> None:
-        """Do a step that needs the database; while that is away, wait and try again."""
+    async def insist(
+        self, step: Callable[[], Any], through: tuple[type[Exception], ...] = AWAY
+    ) -> None:
+        """Do a step that needs the database; while that is away, wait and try again.
+
+        What the database refuses it refuses each time: that is an error of the step, unless it is ``through`` too.
+        """
         while True:
             try:
                 await step()
-            except (*AWAY, psycopg.Error) as error:
+            except through as error:
                 log.warning("ledger.away", error=type(error).__name__, said=str(error)[:300])
                 await asyncio.sleep(1)
             else:
@@ -152,6 +163,9 @@ class Attempt:
                     f"the stage cannot start a process for the task ({type(error).__name__})",
                     code="no_process",
                 )
+            except psycopg.Error as error:
+                bound.exception("ledger.refused")
+                self._outcome = _refused(error)
             finally:
                 self.kill()
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
@@ -159,19 +173,30 @@ class Attempt:
         await asyncio.gather(
             *self._unheard, return_exceptions=True
         )  # they may hold lines of the log
-        await self._runner.insist(self._flush)
-        if not self._lost:
-            failpoint("task.ending")
-            await self._runner.insist(
-                lambda: self.ledger.end(self.key, self.number, outcome, self._progress)
-            )
+        try:
+            await self._runner.insist(self._flush)
+            await self._end(outcome)
+        except psycopg.Error as error:
+            bound.exception("ledger.refused")
+            self._outcome, self._progress = _refused(error), None
+            outcome = self._word()
+            await self._end(outcome)
         state = "failed" if isinstance(outcome, Problem) else "succeeded"
         ENDED.labels(stage, "lost" if self._lost else state).inc()
         bound.info("task.ended", state=state, lost=self._lost, memory=self._memory)
 
+    async def _end(self, outcome: Report | Problem) -> None:
+        """Record how the attempt ended, where the task is still its own."""
+        if self._lost:
+            return
+        failpoint("task.ending")
+        await self._runner.insist(
+            lambda: self.ledger.end(self.key, self.number, outcome, self._progress)
+        )
+
     async def _explain(self) -> None:
         """Find out what is new to the task; no reason is told while the ledger is away."""
-        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+        with contextlib.suppress(*AWAY):
             self._why = await self.ledger.why(self.row)
 
     def kill(self) -> None:
@@ -321,7 +346,7 @@ class Attempt:
         try:
             async with asyncio.timeout(self.settings.lease_seconds / 3):
                 held = await self._renew()
-        except AWAY:
+        except ANY:
             held = False
         with contextlib.suppress(OSError):
             down.send_bytes(b"yes" if held else b"no")
@@ -397,6 +422,15 @@ def _given_up(times: int) -> RopewalkError:
         f"the task's stage was lost {times} times while it ran",
         code="lost",
         hint="look into the stage's log: it may have too little memory",
+    )
+
+
+def _refused(error: psycopg.Error) -> RopewalkError:
+    """The error of an attempt whose words the ledger does not take, however often they are said."""
+    return FatalError(
+        f"the stage's database refuses what the task says ({type(error).__name__})",
+        code="refused",
+        hint="the stage's log has the database's words",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -192,8 +193,9 @@ class Task:
         self.checks.append(result)
 
     def metric(self, name: str, value: Scalar, form: MetricFormat | None = None) -> None:
-        """Record a number that the report shows, and how it is written."""
-        self.metrics[name] = value
+        """Record a number that the report shows, and how it is written; one that is not finite is none."""
+        known = not isinstance(value, float) or math.isfinite(value)  # JSON has no other
+        self.metrics[name] = value if known else None
         if form is not None:
             self.formats[name] = form
 

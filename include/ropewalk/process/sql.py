@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from ropewalk.process.relations import DIALECT, Relation, Relations, Unlisted
 WRITES = (exp.DML, exp.DDL, exp.Into, exp.Command, exp.Copy, exp.Drop, exp.Pragma, exp.Set)
 TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries, exp.Values)
 FICKLE = (exp.Rand, exp.Randn, exp.Uuid)
-PARAMETER = re.compile(r"\$(partition|params|run)_(\w+)")
+PARAMETER = re.compile(r"\$\w+")
 REFUSED = frozenset(
     {"currval", "nextval", "getvariable", "current_setting", "setseed", "uuidv4", "uuidv7"}
     | {"getenv", "query", "query_table", "read_blob", "read_text", "glob"}
@@ -71,13 +71,25 @@ def tables(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1000)
 def canonical(text: str) -> str:
-    """A query without what does not change its meaning: white space, comments, the case of keywords."""
+    """SQL without what does not change its meaning: white space, comments, the case of keywords."""
     try:
         (tree,) = _trees(_placed(text))
     except (ConfigError, ParseError, TokenError, ValueError):
         return text
-    written = tree.sql(DIALECT, comments=False) if isinstance(tree, exp.Query) else text
-    return PARAMETER.sub(r"{{ \1.\2 }}", written)
+    names = {_parameter(match): match[1] for match in REFERENCE.finditer(text)}
+    found = {f"${node.name}" for node in tree.find_all(exp.Placeholder)}
+    if names.keys() - found or any(name in text for name in names):
+        return (
+            text  # one stands inside quotes, and is refused with its place; or what looks like it
+        )
+    if not isinstance(tree, exp.Query | exp.Condition):
+        return text
+    written = tree.sql(DIALECT, comments=False)
+    return PARAMETER.sub(lambda match: _reference(match, names), written)
+
+
+def _reference(match: re.Match[str], names: Mapping[str, str]) -> str:
+    return f"{{{{ {names[match[0]]} }}}}" if match[0] in names else match[0]
 
 
 def looks_like_select(text: str) -> bool:

@@ -14,6 +14,7 @@ from ropewalk.contracts.errors import ConfigError, RopewalkError, TextError, nea
 from ropewalk.contracts.models import Origin, Scalar, Use, Written
 from ropewalk.contracts.places import place_in
 from ropewalk.contracts.plugins import KINDS, STAGE_KIND, Plugin, plugin
+from ropewalk.contracts.spacing import spaced
 from ropewalk.contracts.template import code_fields, references, render_options, sql_fields
 from ropewalk.workflow.model import STEP_KEYS, OwnStage, Step
 from ropewalk.workflow.own import own_use
@@ -348,12 +349,19 @@ def _placed(error: ConfigError, texts: Mapping[str, Written]) -> ConfigError:
 
 
 def _canonical(found: Plugin, kind: str, mapping: dict[str, Any]) -> dict[str, Any]:
-    """Options whose SQL is written in one way, so that white space is no reason to work again."""
-    if kind not in {"transform", "check"}:
-        return mapping
+    """Options whose SQL is written in one way, so that white space is no reason to work again.
+
+    That of transforms and checks is parsed; a source's is of a dialect that is not known here.
+    """
+    one_way = KINDS["transform"].compiled().canonical if kind in {"transform", "check"} else spaced
     marked = sql_fields(found.options) - code_fields(found.options)
-    compiler = KINDS["transform"].compiled()
     return {
-        key: compiler.canonical(value) if key in marked and isinstance(value, str) else value
-        for key, value in mapping.items()
+        key: _each(value, one_way) if key in marked else value for key, value in mapping.items()
     }
+
+
+def _each(value: Any, one_way: Callable[[str], str]) -> Any:
+    """A text, or each text of a mapping, in one way; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _each(inner, one_way) for key, inner in value.items()}
+    return one_way(value) if isinstance(value, str) else value

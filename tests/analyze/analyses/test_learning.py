@@ -50,6 +50,15 @@ class TestTrain(AnalysisSuite):
         assert table.column_names == ["delay", "prediction"]
         assert np.corrcoef(table["delay"], table["prediction"])[0, 1] > 0.1
 
+    def test_what_one_row_cannot_tell_is_none(self, bench: TaskBench) -> None:
+        """Of a single row there is no r2: scikit-learn says NaN."""
+        ref = bench.dataset("rows", self.table().slice(0, 10))
+        do = [("train", {**self.options, "features": ["distance"], "test_size": 0.05})]
+        trained = bench.run("analyze", do, inputs={"rows": ref})
+        assert (trained.metrics["test_rows"], trained.metrics["r2"]) == (1, None)
+        (row,) = bench.table(trained).to_pylist()
+        assert json.loads(row["metrics"]) == trained.metrics
+
     def test_a_classifier(self, bench: TaskBench) -> None:
         frame = sample()
         frame["late"] = np.where(frame["delay"] > 15, "late", "on time")

@@ -37,6 +37,7 @@ class Options(PluginOptions):
         "read",
         "dumpable",
         "tell_fence",
+        "nan",
     ] = "rows"
     rows: int = 3
     bad: int = 0
@@ -136,6 +137,14 @@ def dumpable(options: Options, task: Task) -> None:
     rows(options, task)
 
 
+def nan(options: Options, task: Task) -> None:
+    """Tell numbers that are none, one of them past the function that would see it."""
+    task.metric("r2", float("nan"))
+    task.metrics["most"] = float("inf")
+    task.watermark = float("nan")
+    rows(options, task)
+
+
 def lose(options: Options, task: Task) -> None:
     """Read a row more than it accounts for."""
     rows(options, task)
@@ -179,5 +188,5 @@ def read(_: Options, task: Task) -> None:
 ACTS = {
     "rows": rows, "fail": fail, "fatal": fatal, "crash": crash, "eat": eat, "die": die, "wait": wait,
     "print": speak, "bug": bug, "blab": blab, "watermark": watermark, "lose": lose, "window": window, "odd": odd,
-    "read": read, "dumpable": dumpable, "tell_fence": tell_fence,
+    "read": read, "dumpable": dumpable, "tell_fence": tell_fence, "nan": nan,
 }  # fmt: skip
