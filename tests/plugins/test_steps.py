@@ -17,6 +17,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from ropewalk.contracts.errors import DataError, RetryableError, RopewalkError
 from ropewalk.contracts.models import Report
+from ropewalk.contracts.plugins import STAGE_KIND, plugin_names
 from ropewalk.local.free_ports import free_port
 from ropewalk.testing.services import StageService, running
 from ropewalk.workflow import loads
@@ -97,7 +98,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """The stages collect, process and store, and Airflow's connections to them."""
+    """The stages, and Airflow's connections to them."""
     home, results = tmp_path_factory.mktemp("steps"), postgres.database()
     (home / "2013-01-05.csv").write_text(DATA)
     env = {
@@ -106,7 +107,7 @@ def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "ROPEWALK_CONNECTION_AWAY": f"postgresql://u:hush-hush@127.0.0.1:{free_port()}/db",
     }
     services = [
-        StageService(name, results.stage(name), home, env) for name in ("collect", "process", "store")
+        StageService(name, results.stage(name), home, env) for name in STAGE_KIND
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch, running(*services):
         for one in services:
@@ -123,19 +124,28 @@ def line(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 MADE = "  made:\n    process:\n      - sql: SELECT n, word FROM rows\n    checks: [{check}]\n"
 
 
-@pytest.mark.parametrize(
-    ("check", "said"),
-    [
-        ("not_null: [n]", "check not_null failed: 1 of 5 rows: n not null"),
-        ("unique: [n, word]", "check unique failed: 1 of 5 rows: n, word unique; for example 3, c"),
-        ("between: {column: n, max: 2}", "check between failed: 2 of 5 rows: n at most 2; for example 3"),
-        ("accepted_values: {column: word, values: [a, b, c]}",
-         "check accepted_values failed: 1 of 5 rows: word one of a, b, c; for example d"),
-        ("row_count: {min: 6}", "check row_count failed: at least 6 rows; there are 5"),
-        ('sql: "n < 3"', "check sql failed: 2 of 5 rows: n < 3; for example 3"),
-    ],
-    ids=["not_null", "unique", "between", "accepted_values", "row_count", "sql"],
-)  # fmt: skip
+CHECKS = {
+    "not_null": ("not_null: [n]", "check not_null failed: 1 of 5 rows: n not null"),
+    "unique": ("unique: [n, word]", "check unique failed: 1 of 5 rows: n, word unique; for example 3, c"),
+    "between": (
+        "between: {column: n, max: 2}", "check between failed: 2 of 5 rows: n at most 2; for example 3",
+    ),
+    "accepted_values": (
+        "accepted_values: {column: word, values: [a, b, c]}",
+        "check accepted_values failed: 1 of 5 rows: word one of a, b, c; for example d",
+    ),
+    "row_count": ("row_count: {min: 6}", "check row_count failed: at least 6 rows; there are 5"),
+    "sql": ('sql: "n < 3"', "check sql failed: 2 of 5 rows: n < 3; for example 3"),
+}  # fmt: skip
+SINKS = {"postgres", "files"}  # that fail in the tests here
+
+
+def test_every_check_and_every_sink_fails_here_in_some_way() -> None:
+    assert set(CHECKS) == set(plugin_names("check"))
+    assert set(plugin_names("sink")) == SINKS
+
+
+@pytest.mark.parametrize(("check", "said"), CHECKS.values(), ids=CHECKS)
 def test_a_check_that_fails_fails_the_task_for_good(line: Line, check: str, said: str) -> None:
     run = line.run("checked", MADE.replace("{check}", f"{{{check}}}"))
     run.do("rows")
@@ -171,6 +181,28 @@ def test_a_sink_that_fails_fails_the_task(
     assert said in str(error)
     assert "hush" not in str(error)
     assert isinstance(error, RetryableError if again else DataError)
+    assert error.retryable is again
+    assert decision(error) is (RetryAction.DEFAULT if again else RetryAction.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("step", "said", "again"),
+    [
+        ("store: files, with: {path: 'data://2013-01-05.csv', mode: replace}", "cannot be written", True),
+        ("store: files, with: {path: 'data://out', by: [nothing]}", "no column 'nothing'", False),
+        ("analyze: train, with: {target: n, features: [nothing], estimator: ridge}", "'nothing'", False),
+        ("analyze: train, with: {target: n, features: [word], estimator: ridge}", "too few", False),
+        ("present: report, with: {charts: [{bar: {of: rows, x: nothing}}]}", "'nothing'", False),
+    ],
+    ids=["files in the way", "files by no column", "analyze", "analyze too few", "present"],
+)  # fmt: skip
+def test_any_other_step_that_fails_fails_the_task(
+    line: Line, step: str, said: str, again: Any
+) -> None:
+    run = line.run("others", f"  other: {{{step}, from: rows}}\n")
+    run.do("rows")
+    error = run.fails("other")
+    assert said in str(error)
     assert error.retryable is again
     assert decision(error) is (RetryAction.DEFAULT if again else RetryAction.FAIL)
 
