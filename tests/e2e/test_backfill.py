@@ -100,6 +100,19 @@ def test_a_day_that_is_wrong_fails_alone_and_a_killed_stage_costs_nothing(stack:
     assert states == ["failed", "success", "success"]
 
 
+def test_an_hour_that_is_wrong_fails_alone(stack: Stack) -> None:
+    """Airflow is asked for days; what is left of a day is told by its moments."""
+    unpause(stack, "e2e_hours")
+    days = ("--from", "2013-03-01", "--to", "2013-03-02")
+    told = said(ropewalk(stack, "backfill", "e2e_hours", *days), code=1)
+    assert "✓ 47 partitions" in told
+    assert "✗ 2013-03-01T10-0500" in told
+    loaded = (
+        "SELECT count(*), count(DISTINCT scope) FROM ropewalk.load WHERE target = 'e2e_hours.hours'"
+    )
+    assert stack.query(loaded) == [(47, 47)]
+
+
 def test_a_backfill_that_is_interrupted_stops_what_runs(stack: Stack) -> None:
     unpause(stack, "e2e_days")
     known = {run["dag_run_id"] for run in batch_runs(stack, "e2e_days")}
