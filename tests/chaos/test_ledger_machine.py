@@ -279,6 +279,17 @@ class Machine(RuleBasedStateMachine):
         self.claim(owner)
         self._renew(attempt)
 
+    @precondition(lambda self: any(self.holds(one) and not one.created for one in self.alive))
+    @rule(data=st.data(), owner=st.sampled_from(OWNERS))
+    def be_stopped_behind_the_fence(self, data: st.DataObject, owner: str) -> None:
+        """A process is let through, and goes on when another has its task: the seat decides."""
+        able = [one for one in self.alive if self.holds(one) and not one.created]
+        attempt = data.draw(st.sampled_from(able))
+        self._ask(attempt)
+        self._expire(attempt)
+        self.claim(owner)
+        self._create(attempt)
+
     @precondition(lambda self: self.some(State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
     def restart(self, owner: str) -> None:

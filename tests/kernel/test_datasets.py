@@ -98,6 +98,23 @@ def test_what_was_committed_before_a_later_attempt_began_counts(store: DatasetSt
     assert len(list(store.objects.names("tasks"))) == 2
 
 
+def test_an_attempt_that_comes_too_late_leaves_the_seat_to_the_later_one(
+    store: DatasetStore,
+) -> None:
+    """Else that could not commit either, and all its work would have to be done again."""
+    late, now = store.draft(KEY, 1), store.draft(KEY, 2)
+    for draft in (late, now):
+        draft.writer("data", TABLE.schema).write(TABLE)
+        draft.finish()
+    with pytest.raises(RetryableError, match="a later attempt"):
+        commit(late)
+    late.discard()
+    commit(now)
+    found = store.manifest(KEY)
+    assert found is not None
+    assert found.attempt == now.attempt
+
+
 def test_a_commit_whose_outcome_is_unknown_keeps_what_it_may_have_made_visible(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

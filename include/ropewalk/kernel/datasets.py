@@ -212,7 +212,16 @@ class Draft:
         before()
         failpoint("manifest.fenced")
         self._sent = True
-        if self.store.objects.create(self.name, manifest.model_dump_json().encode(), self._seat):
+        try:
+            made = self.store.objects.create(
+                self.name, manifest.model_dump_json().encode(), self._seat
+            )
+        except RetryableError as error:
+            self._sent = (
+                error.code != "fenced"
+            )  # then it is known to be none: the seat stays another's
+            raise
+        if made:
             failpoint("manifest.created")
             return manifest
         self._sent = False
