@@ -134,8 +134,8 @@ MUTANTS = {
         "tests/kernel/test_flight.py", "another_content",
     ),
     "seat of who comes later": _one(
-        "kernel/datasets.py", 'self._sent = error.code != "fenced"', "self._sent = True", "tests/kernel/test_datasets.py",
-        "comes_too_late",
+        "kernel/datasets.py", 'self._sent = error.code != "fenced"', "self._sent = True",
+        "tests/kernel/test_datasets.py", "comes_too_late",
     ),
     "files of an unknown commit": _one(
         "kernel/datasets.py", "if not (self._sent and self._visible()):", "if True:", "tests/kernel/test_datasets.py",

@@ -217,9 +217,8 @@ class Draft:
                 self.name, manifest.model_dump_json().encode(), self._seat
             )
         except RetryableError as error:
-            self._sent = (
-                error.code != "fenced"
-            )  # then it is known to be none: the seat stays another's
+            # It is known to be none then: to look for it would take the seat from who has it.
+            self._sent = error.code != "fenced"
             raise
         if made:
             failpoint("manifest.created")
