@@ -102,9 +102,6 @@ MUTANTS = {
         "kernel/batch.py", "requested = run.requested + self._places[name]", "requested = run.requested",
         "tests/kernel/test_batch.py", "whoever_ends_last",
     ),
-    "seat of the next attempt": _one(
-        "kernel/datasets.py", 'error.code != "fenced"', "True", "tests/kernel/test_datasets.py", "successor"
-    ),
     "key of every row": _one("store/postgres.py", "if without and without[0]:", OFF, SINK, "without_a_key"),
     "nothing else where a replacement is unchanged": _one(
         "store/ledger.py", "return others is None", "return True", SINK, "unchanged_only"
@@ -143,6 +140,10 @@ MUTANTS = {
     "content of what was fetched": _one(
         "kernel/flight.py", "if (digest.rows, digest.hexdigest()) != (ref.rows, ref.fingerprint):", OFF,
         "tests/kernel/test_flight.py", "another_content",
+    ),
+    "seat of who comes later": _one(
+        "kernel/datasets.py", 'error.code != "fenced"', "True",
+        "tests/kernel/test_datasets.py", "comes_too_late",
     ),
     "files of an unknown commit": _one(
         "kernel/datasets.py", "if not (self._sent and self._visible()):", "if True:", "tests/kernel/test_datasets.py",

@@ -31,6 +31,7 @@ from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Report, RunInfo, State, TaskRequest, Use
 from ropewalk.kernel.datasets import Draft
 from ropewalk.kernel.ledger import Ledger, Row
+from ropewalk.kernel.manifests import folder
 from ropewalk.kernel.migrations import migrate
 from ropewalk.kernel.perform import WINDOW, open_store
 from ropewalk.kernel.settings import Settings
@@ -265,6 +266,8 @@ class Machine(RuleBasedStateMachine):
         key = task_key(self.request(run))
         if self.model.states.get(key) is State.SUCCEEDED:
             self.do(self.ledger.forget(key))
+            for path, _ in list(self.store.objects.ages(folder(key))):
+                self.store.objects.delete(path)
             self.model.states[key] = State.CANCELLED
             del self.model.manifests[key]
 
@@ -296,6 +299,17 @@ class Machine(RuleBasedStateMachine):
     def the_clock_jumps_back(self) -> None:
         """By an hour: what was written before has a time to come."""
         self.session.execute(JUMP)
+
+    @precondition(lambda self: any(self.holds(one) and not one.created for one in self.alive))
+    @rule(data=st.data(), owner=st.sampled_from(OWNERS))
+    def be_stopped_behind_the_fence(self, data: st.DataObject, owner: str) -> None:
+        """A process is let through, and goes on when another has its task: the seat decides."""
+        able = [one for one in self.alive if self.holds(one) and not one.created]
+        attempt = data.draw(st.sampled_from(able))
+        self._ask(attempt)
+        self._expire(attempt)
+        self.claim(owner)
+        self._create(attempt)
 
     @precondition(lambda self: self.some(State.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))

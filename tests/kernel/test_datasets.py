@@ -88,18 +88,6 @@ def test_an_attempt_that_was_overtaken_cannot_commit(store: DatasetStore) -> Non
     assert list(store.objects.names("tasks")) == []
 
 
-def test_an_attempt_that_was_overtaken_leaves_its_successor_the_seat(store: DatasetStore) -> None:
-    """It is stopped before it commits, and continued while the next one works."""
-    first, second = store.draft(KEY, 1), store.draft(KEY, 2)
-    for draft in (first, second):
-        draft.writer("data", TABLE.schema).write(TABLE)
-        draft.finish()
-    with pytest.raises(RetryableError, match="a later attempt has taken"):
-        commit(first)
-    first.discard()
-    assert commit(second).rows == TABLE.num_rows
-
-
 def test_what_was_committed_before_a_later_attempt_began_counts(store: DatasetStore) -> None:
     first = store.draft(KEY, 1)
     first.writer("data", TABLE.schema).write(TABLE.slice(0, 3))
@@ -108,6 +96,23 @@ def test_what_was_committed_before_a_later_attempt_began_counts(store: DatasetSt
     second.writer("data", TABLE.schema).write(TABLE.slice(0, 4))
     assert commit(second).rows == 3
     assert len(list(store.objects.names("tasks"))) == 2
+
+
+def test_an_attempt_that_comes_too_late_leaves_the_seat_to_the_later_one(
+    store: DatasetStore,
+) -> None:
+    """Else that could not commit either, and all its work would have to be done again."""
+    late, now = store.draft(KEY, 1), store.draft(KEY, 2)
+    for draft in (late, now):
+        draft.writer("data", TABLE.schema).write(TABLE)
+        draft.finish()
+    with pytest.raises(RetryableError, match="a later attempt"):
+        commit(late)
+    late.discard()
+    commit(now)
+    found = store.manifest(KEY)
+    assert found is not None
+    assert found.attempt == now.attempt
 
 
 def test_a_commit_whose_outcome_is_unknown_keeps_what_it_may_have_made_visible(

@@ -228,7 +228,9 @@ class Draft:
         try:
             self._sent = self.store.objects.create(self.name, manifest, self._seat)
         except RetryableError as error:
-            self._sent = error.code != "fenced"  # then the seat is the next attempt's, and stays so
+            self._sent = (
+                error.code != "fenced"
+            )  # then there is none: to look for it would take the seat
             raise
         return self._sent
 
