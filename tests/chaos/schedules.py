@@ -67,12 +67,8 @@ FILE_POINTS = (
 )
 SINKS = ("postgres", "postgres", "postgres", "files")
 STAGES = {"collect": 2, "process": 2, "store": 2}
-CHAINS = (
-    "plain",
-    "plain",
-    "steps",
-    "batch",
-)  # one dataset twice, or a process step between, or of several days at once
+# One dataset twice, a process step between, or several days at once.
+CHAINS = ("plain", "plain", "plain", "plain", "steps", "batch")
 DAYS = ((1, 2), (2, 3), (1, 3))  # of a batch: the first and the last
 WORKFLOW = """
 start: 2013-01-01

@@ -10,7 +10,7 @@ from tests.chaos.loads import Load, counted
 from tests.chaos.schedules import POINTS, STAGES, run, run_all, source
 from tests.chaos.world import World, world
 
-SEEDS = (1, 2, 4, 5)
+SEEDS = (1, 4, 5, 10)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_whatever_dies_whenever_every_row_is_there_once(chaos: World, seed: int)
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("seed", "kind"), [(6, "bucket"), (3, "far")])
+@pytest.mark.parametrize(("seed", "kind"), [(12, "bucket"), (21, "far")])
 def test_so_it_is_in_a_bucket_and_where_datasets_come_by_flight(seed: int, kind: str) -> None:
     found = run_all([seed], float("inf"), bucket=kind == "bucket", far=kind == "far")
     assert found.wrong == []

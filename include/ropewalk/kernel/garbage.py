@@ -23,6 +23,7 @@ from ropewalk.contracts.models import Garbage, TaskRequest
 from ropewalk.kernel.batch import PARTITIONS, Parts
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.manifests import GONE, MANIFEST, TOMBSTONE, VERDICT, Manifest, folder
+from ropewalk.kernel.perform import scratch_folder
 from ropewalk.kernel.reads import READS
 from ropewalk.kernel.settings import Settings
 from ropewalk.kernel.stage import Stage, load
@@ -57,14 +58,19 @@ Ages = dict[str, float]
 def collect_garbage(path: str, settings: Settings, url: str, *, dry_run: bool) -> bytes:
     """One collection for the stage at ``path``; the `Garbage` as JSON."""
     stage = load(path)
-    with psycopg.connect(
-        url,
-        autocommit=True,
-        options=f"-c search_path={stage.name}",
-        application_name="ropewalk:garbage",
-        row_factory=dict_row,
-    ) as connection:
-        store = DatasetStore.open(settings)
+    with (
+        scratch_folder(
+            settings.scratch_dir
+        ) as scratch,  # where a batch's index comes to from a bucket
+        psycopg.connect(
+            url,
+            autocommit=True,
+            options=f"-c search_path={stage.name}",
+            application_name="ropewalk:garbage",
+            row_factory=dict_row,
+        ) as connection,
+    ):
+        store = DatasetStore.open(settings.model_copy(update={"scratch_dir": scratch}))
         done = Collector(stage, settings, store, connection, dry_run=dry_run).collect()
         return done.model_dump_json().encode()
 
