@@ -191,7 +191,7 @@ def test_a_transaction_that_has_failed_unheard_is_no_commit(
     def fail(session: psycopg.Connection[Any], _: Load) -> str:
         with contextlib.suppress(psycopg.DataError):
             session.execute("SELECT 1 / 0")
-        return "replayed"
+        return "done"
 
     monkeypatch.setattr(ledger, "verdict", fail)
     with pytest.raises(FatalError, match="the transaction had failed before its end"):
