@@ -52,10 +52,13 @@ def main() -> None:
 
 
 def _parts(seeds: Sequence[int], worlds: int) -> list[tuple[list[int], dict[str, bool]]]:
-    """Which seeds a world does, and what kind of world that is: a seed is always done in one of its kind."""
+    """Which seeds a world does, and what kind of world that is: a seed is always done in one of its kind.
+
+    The most are done in more worlds than run at once, so that to the end as many run as may.
+    """
     kinds = {BUCKET: {"bucket": True, "far": False}, FAR: {"bucket": False, "far": True}}
     parts = [([s for s in seeds if s % KINDS == of], kind) for of, kind in kinds.items()]
-    rest, others = [s for s in seeds if s % KINDS not in kinds], max(1, worlds - len(kinds))
+    rest, others = [s for s in seeds if s % KINDS not in kinds], 2 * max(1, worlds - len(kinds))
     parts += [(rest[n::others], {"bucket": False, "far": False}) for n in range(others)]
     return [(mine, kind) for mine, kind in parts if mine]
 
