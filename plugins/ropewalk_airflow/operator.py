@@ -39,7 +39,7 @@ from ropewalk.workflow import (
     partitions,
     task_request,
 )
-from ropewalk.workflow.model import Header
+from ropewalk.workflow.model import Grain, Header
 
 from ropewalk_airflow.assets import finished, followed, tell_finished, tell_published
 from ropewalk_airflow.hook import StageHook, connection_id
@@ -238,7 +238,8 @@ class StageOperator(BaseOperator):
             say("Check %s: %s %s", check.check, check.status, check.detail)
         for target in report.published:
             count = f"{target.rows:,} {'row' if target.rows == 1 else 'rows'}"
-            self.log.info("Published %s to %s (%s)", count, target.target, target.mode)
+            left = f"; {target.left:,} left to later requests" if target.left else ""
+            self.log.info("Published %s to %s (%s)%s", count, target.target, target.mode, left)
 
     def _tell_assets(self, report: Report, context: Any) -> None:
         """Leave with the assets of a workflow's file what has been published, for those that run after it."""
@@ -326,8 +327,8 @@ def partition_for(workflow: Workflow, context: Any) -> Partition | None:
     )
     if not asked:
         return next(iter(followed(workflow, context)), dated)
-    if isinstance(conf.get("moments"), list):
-        return partition_of(workflow, datetime.fromisoformat(conf["moments"][0]))
+    if moments := _moments(workflow, conf):
+        return partition_of(workflow, datetime.fromisoformat(moments[0]))
     if untouched:
         return dated
     return partition_on(workflow, date.fromisoformat(asked))
@@ -353,8 +354,20 @@ def batch_for(workflow: Workflow, context: Any) -> list[Partition]:
             code="bad_param",
             hint=f"an earlier last day, or ropewalk backfill {workflow.name}, which makes several runs of it",
         )
-    found = list(cut(found, conf.get("moments")))
-    return found if len(found) > 1 else []
+    wanted = list(cut(found, _moments(workflow, conf)))
+    if found and not wanted:
+        raise ConfigError(
+            f"from {conf['date']} to {conf['to']} no hour lies between the run's moments",
+            code="bad_param",
+            hint="leave out moments: they are of another run's days",
+        )
+    return wanted if len(wanted) > 1 else []
+
+
+def _moments(workflow: Workflow, conf: Mapping[str, Any]) -> list[str] | None:
+    """Between which moments a backfill wants a run's hours; None where it wants whole days."""
+    found = conf.get("moments")
+    return found if workflow.header.partition is Grain.HOUR and isinstance(found, list) else None
 
 
 def covered(workflow: Workflow, context: Any) -> list[Partition]:

@@ -59,7 +59,7 @@ MUTANTS = {
         (
             ("store/ledger.py", "if done is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
-            ("store/ledger.py", 'return "unchanged" if same', 'return "unchanged" if False'),
+            ("store/ledger.py", 'return "unchanged" if load.mode != "upsert"', 'return "unchanged" if load.mode == ""'),
         ),
         SINK,
         "report_was_lost",
@@ -93,10 +93,7 @@ MUTANTS = {
         "store/postgres.py", "late = bool(key)", "late = False", SINK, "upserts_that_come_late"
     ),
     "rows of upserts later than a replacement": _one(
-        "store/postgres.py", "if not ledger.overtaken(connection, load):", "if True:", SINK, "later_upsert"
-    ),
-    "rows of an upsert that are there": _one(
-        "store/ledger.py", "    return since == (", "    return False and since == (", SINK, "same_rows_again"
+        "store/postgres.py", 'if load.mode != "replace" or not', "if load.mode or not", SINK, "later_upsert"
     ),
     "order of a batch's partitions": _one(
         "kernel/batch.py", "requested = run.requested + self._places[name]", "requested = run.requested",

@@ -47,7 +47,7 @@ def comparable(value: Any, kind: pa.DataType) -> pa.Scalar:
     """
     if pa.types.is_decimal(kind):
         step = Decimal(1).scaleb(-kind.scale)
-        return pa.scalar(number(value).quantize(step, ROUND_FLOOR, WIDE), kind)
+        return pa.scalar(Decimal(number(value)).quantize(step, ROUND_FLOOR, WIDE), kind)
     if pa.types.is_integer(kind):
         return pa.scalar(int(number(value).__floor__()), kind)
     if pa.types.is_floating(kind):

@@ -170,9 +170,8 @@ class Attempt:
                 self.kill()
                 await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
         outcome = self._word()
-        await asyncio.gather(
-            *self._unheard, return_exceptions=True
-        )  # they may hold lines of the log
+        if self._unheard:  # they may hold lines of the log
+            await asyncio.wait(self._unheard, timeout=self.settings.lease_seconds / 3)
         try:
             await self._runner.insist(self._flush)
             await self._end(outcome)
@@ -223,6 +222,9 @@ class Attempt:
         loop.add_reader(self._process.sentinel, gone.set)
         try:
             await self._attend(gone)
+        except BaseException:
+            self.kill()  # nobody watches it any more
+            raise
         finally:
             loop.remove_reader(self._process.sentinel)
             said.close()
@@ -361,11 +363,15 @@ class Attempt:
         self._lines.append((datetime.now(UTC), level, self._hide(text)[:MAX_LINE]))
 
     async def _flush(self) -> None:
+        """Write what has been said; lines that the database refuses are left out: they keep no task from its end."""
         lines, self._lines = self._lines, []
         if lines:
             try:
                 await self.ledger.add_lines(self.key, self.number, lines)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, psycopg.Error) and not isinstance(error, AWAY):
+                    log.exception("log.refused", key=self.key[:12])
+                    return
                 self._lines = lines + self._lines
                 raise
 

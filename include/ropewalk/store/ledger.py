@@ -93,7 +93,7 @@ def lock(connection: psycopg.Connection[Any], load: Load) -> None:
 def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
     """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won.
 
-    A later upsert supersedes nothing: of each row the later request's wins.
+    A later upsert supersedes no upsert and no replace: of each row the later request's wins.
     """
     done = connection.execute(
         "SELECT state FROM ropewalk.load WHERE task = %s AND target = %s",
@@ -103,23 +103,12 @@ def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
         return "superseded" if done[0] == "superseded" else "replayed"
     later = connection.execute(
         "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND scope IN (%s, %s)"
-        " AND state <> 'superseded' AND mode <> 'upsert'",
-        [load.requested, str(load.table), load.scope, EVERYTHING],
+        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s IN ('upsert', 'replace'))",
+        [load.requested, str(load.table), load.scope, EVERYTHING, load.mode],
     ).fetchone()
     if later == (True,):
         return "superseded"
-    same = _has(connection, load) if load.mode == "upsert" else _holds(connection, load)
-    return "unchanged" if same else "apply"
-
-
-def _has(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Whether these rows were the last that came for the partition, and only upserts have come to the table since."""
-    since = connection.execute(
-        "SELECT content, mode, scope = %s FROM ropewalk.load WHERE target = %s AND state <> 'superseded'"
-        " AND (scope = %s OR mode <> 'upsert') ORDER BY id DESC LIMIT 1",
-        [load.scope, str(load.table), load.scope],
-    ).fetchone()
-    return since == (load.content, "upsert", True)
+    return "unchanged" if load.mode != "upsert" and _holds(connection, load) else "apply"
 
 
 def _holds(connection: psycopg.Connection[Any], load: Load) -> bool:
@@ -198,12 +187,7 @@ def written(connection: psycopg.Connection[Any], load: Load) -> bool:
 
 
 def renew(connection: psycopg.Connection[Any], load: Load) -> None:
-    """The same content was asked for again: it is what the later request wants.
-
-    Not so of an upsert: its rows are left to those that have come since.
-    """
-    if load.mode == "upsert":
-        return
+    """The same content was asked for again: it is what the later request wants."""
     connection.execute(
         "UPDATE ropewalk.load SET requested = %s WHERE target = %s AND scope = %s AND state = 'current'",
         [load.requested, str(load.table), load.scope],

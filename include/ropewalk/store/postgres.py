@@ -54,11 +54,11 @@ SELECT set_config('idle_in_transaction_session_timeout', %s, true),
 KEY_OF = """
 SELECT attname FROM pg_index CROSS JOIN unnest(indkey) WITH ORDINALITY AS one (number, place)
     JOIN pg_attribute ON attrelid = indrelid AND attnum = one.number
-WHERE indexrelid = to_regclass(%s) ORDER BY place
+WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s) ORDER BY place
 """
-WRITABLE = """
-SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)
-    AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum
+WHOLE = """
+SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+    AND (attname = ANY(%s) OR NOT atthasdef AND attidentity = '') ORDER BY attnum
 """
 
 
@@ -175,8 +175,13 @@ def _apply(database: Database, load: Load, dataset: Dataset, options: Options, t
     """Bring the rows into the table, in place of those that the load is responsible for; how many it wrote."""
     connection = database.session
     number = ledger.record(connection, load, "current")
-    if load.mode == "replace" or (load.mode != "upsert" and ledger.written(connection, load)):
-        _delete(connection, load)
+    if load.mode == "replace":
+        _delete_all(connection, load)
+    elif load.mode != "upsert" and ledger.written(connection, load):
+        delete = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+            load.table.identifier, sql.Identifier(PARTITION)
+        )
+        connection.execute(delete, [load.scope])
     failpoint("sink.deleted")
     schema = as_columns(dataset.schema, existing(connection, load.table))
     reader = _cast(dataset.reader(), schema)
@@ -191,22 +196,20 @@ def _apply(database: Database, load: Load, dataset: Dataset, options: Options, t
     return written
 
 
-def _delete(connection: psycopg.Connection[Any], load: Load) -> None:
-    """Delete the rows of the load's part of the table, but those of later requests."""
-    table, parts = load.table.identifier, list[sql.Composed]()
-    if load.mode != "replace":
-        parts.append(sql.SQL("{} = {}").format(sql.Identifier(PARTITION), load.scope))
+def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
+    """Delete every row but those of later requests."""
+    delete = sql.SQL("DELETE FROM {}").format(load.table.identifier)
     if ledger.overtaken(connection, load):
-        later = "{} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
-        place = (sql.Identifier(LOAD), str(load.table), load.requested)
-        parts.append(sql.SQL(later).format(*place))
-    where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(parts) if parts else sql.SQL("")
-    connection.execute(sql.SQL("DELETE FROM {}").format(table) + where)
+        later = sql.SQL(
+            " WHERE {} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
+        )
+        delete += later.format(sql.Identifier(LOAD), str(load.table), load.requested)
+    connection.execute(delete)
 
 
 def _key_of_later(connection: psycopg.Connection[Any], load: Load) -> list[str]:
-    """By what the rows of later upserts are known, which a late load leaves; nothing where it is not late."""
-    if not ledger.overtaken(connection, load):
+    """By what the rows of later upserts are known, which a late `replace` leaves; nothing where it is not late."""
+    if load.mode != "replace" or not ledger.overtaken(connection, load):
         return []
     return _key_of(connection, load.table)
 
@@ -214,7 +217,8 @@ def _key_of_later(connection: psycopg.Connection[Any], load: Load) -> list[str]:
 def _key_of(connection: psycopg.Connection[Any], table: Table) -> list[str]:
     """The columns of the index by which rows of an upsert meet others; none where there is no such index."""
     index = sql.Identifier(table.schema, key_index(table)).as_string(connection)
-    return [row[0] for row in connection.execute(KEY_OF, [index])]
+    rows = connection.execute(KEY_OF, [index, table.identifier.as_string(connection)])
+    return [row[0] for row in rows]
 
 
 def _copy_staged(
@@ -243,7 +247,7 @@ def _copy_staged(
     insert = sql.SQL("INSERT INTO {} AS old ({}) SELECT {} FROM {}").format(
         load.table.identifier, names, values, stage
     )
-    insert += _on_conflict(_writable(connection, load.table), key)
+    insert += _on_conflict(_whole(connection, load.table, list(columns)), key)
     late = bool(key) and ledger.overtaken(connection, load)
     if late:
         insert += sql.SQL(
@@ -296,7 +300,7 @@ def _check_key(
             hint="deduplicate in a process step",
         )
     made = _key_of(connection, load.table)
-    if made and made != key:
+    if made and set(made) != set(key):
         raise ConfigError(
             f"{load.table}: its rows are told apart by {', '.join(made)}, not by {', '.join(key)}",
             code="key",
@@ -320,9 +324,9 @@ def key_index(table: Table) -> str:
     return f"{table.name[:40]}_ropewalk_key"
 
 
-def _writable(connection: psycopg.Connection[Any], table: Table) -> list[str]:
-    """All columns of the table that can be written to; a row of an upsert is whole: what its data lacks is NULL."""
-    rows = connection.execute(WRITABLE, [table.identifier.as_string(connection)])
+def _whole(connection: psycopg.Connection[Any], table: Table, columns: list[str]) -> list[str]:
+    """The columns that an upsert writes: those of its data, and the others, which are NULL then, but for defaults."""
+    rows = connection.execute(WHOLE, [table.identifier.as_string(connection), columns])
     return [row[0] for row in rows]
 
 

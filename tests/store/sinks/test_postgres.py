@@ -117,29 +117,6 @@ class TestPostgres(SinkSuite):
         assert (again.rows, again.left, again.replayed) == (1, 2, True)
         assert self.query("SELECT rows FROM ropewalk.load ORDER BY id") == [(3,), (1,)]
 
-    def test_the_same_rows_again_leave_what_has_come_over_them(self, bench: TaskBench) -> None:
-        """A day that is collected again and brings the same touches nothing, whatever a later day has written."""
-
-        def upsert(partition: int, requested: int, *rows: tuple[int, str]) -> Any:
-            data = pa.table({"n": [n for n, _ in rows], "word": [word for _, word in rows]})
-            options = {**self.options, "mode": "upsert", "key": ["n"]}
-            report = bench.run(
-                "store", [("postgres", options)], inputs={"days": data},
-                partition=day(partition), requested=requested,
-            )  # fmt: skip
-            return report.published[0]
-
-        upsert(1, 1, (1, "old"), (2, "old"))
-        upsert(2, 2, (2, "new"))
-        assert upsert(1, 3, (1, "old"), (2, "old")).replayed
-        assert sorted(self.query("SELECT n, word FROM out.days")) == [(1, "old"), (2, "new")]
-        assert not upsert(1, 4, (2, "mended")).replayed
-        assert not upsert(1, 5, (1, "old"), (2, "old")).replayed
-        assert not upsert(2, 4, (3, "late")).replayed
-        self.publish(bench, pa.table({"n": [9], "word": ["all"]}), requested=6)
-        assert not upsert(1, 7, (1, "old"), (2, "old")).replayed
-        assert sorted(self.query("SELECT n FROM out.days")) == [(1,), (2,), (9,)]
-
     def test_an_upserted_row_is_whole_in_whatever_order_it_came(self, bench: TaskBench) -> None:
         """A column that its data lacks is NULL."""
         older = pa.table({"n": [1], "word": ["c"], "x": [7]})
@@ -153,22 +130,6 @@ class TestPostgres(SinkSuite):
         assert (
             self.query(rows.format("early")) == self.query(rows.format("late")) == [(1, "e", None)]
         )
-
-    @pytest.mark.parametrize("mode", ["replace_partition", "append"])
-    def test_a_partition_that_comes_late_leaves_the_rows_of_a_later_upsert(
-        self, bench: TaskBench, mode: str
-    ) -> None:
-        """And loads the others; it was dropped whole."""
-        upserted = pa.table({"n": [1, 2], "word": ["a", "b"]})
-        self.publish(bench, upserted, "upsert", key=["n"], requested=1)
-        self.publish(bench, pa.table({"n": [2], "word": ["e"]}), "upsert", key=["n"], requested=5)
-        late = self.publish(bench, pa.table({"n": [2, 3], "word": ["c", "c"]}), mode, requested=3)
-        assert (late.published[0].rows, late.published[0].left) == (1, 1)
-        rows = sorted(self.query("SELECT n, word FROM out.days"))
-        kept = (
-            [(1, "a")] if mode == "append" else []
-        )  # of the partition's rows a replacement takes all before it
-        assert rows == [*kept, (2, "e"), (3, "c")]
 
     def test_two_inputs_into_one_table_are_refused(self, bench: TaskBench) -> None:
         """The second was taken for done by the first."""
