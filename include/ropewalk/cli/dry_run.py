@@ -126,8 +126,9 @@ def say_foreseen(
     per_partition = USUAL_RATE if rate is None else rate
     seconds = START * len(batches) + (total - len(reused)) * per_partition + len(reused) * REUSED
     told_by = "by the last backfill" if rate is not None else "by what is usual"
+    runs = "run" if len(batches) == 1 else "runs"
     console.print(
-        f"{workflow.name}: {total} partitions in {len(batches)} runs; about {seconds:.0f} s, {told_by}"
+        f"{workflow.name}: {total} partitions in {len(batches)} {runs}; about {seconds:.0f} s, {told_by}"
     )
     if found is None:
         console.print(

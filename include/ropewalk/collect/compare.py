@@ -32,10 +32,7 @@ def compared(
     if dialect == "sqlite":
         return f"{column} COLLATE BINARY", _as_it_is  # which tells nothing of numbers
     if dialect != "postgresql":
-        return (
-            column,
-            lambda mark: number(mark) if isinstance(mark, str) else mark,
-        )  # it might become a float
+        return column, _exact
     kind = _kind(connection, query, values, column)
     if kind in NUMBERS:
         return column, number
@@ -46,6 +43,11 @@ def compared(
 
 def _as_it_is(mark: Any) -> Any:
     return mark
+
+
+def _exact(mark: Any) -> Any:
+    """A number that is kept as a text as a decimal: bound as it is, a database might make a float of it."""
+    return number(mark) if isinstance(mark, str) else mark
 
 
 def check_order(dialect: str, values: pa.Array, column: str) -> None:

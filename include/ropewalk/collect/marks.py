@@ -80,9 +80,7 @@ def less(value: Any, overlap: Length) -> Any:
     try:
         if isinstance(value, str):
             found = (moment - overlap).isoformat()
-            if (
-                value[10:11] == " "
-            ):  # as SQLite and others have times: a T would lie after all of its day
+            if value[10:11] == " ":  # as SQLite has times: a T would lie after all of its day
                 found = found.replace("T", " ")
             return f"{found.removesuffix('+00:00')}Z" if value.endswith("Z") else found
         if isinstance(value, Decimal) and isinstance(overlap, float):

@@ -263,7 +263,7 @@ class Lineage(Answer):
 class Published(Answer):
     """One table or folder that a sink wrote; ``target`` is a name like ``postgres://results/flights.departures``.
 
-    Of an upsert ``left`` are the rows that it has not written, since later requests have written those.
+    ``left`` are the rows of a late upsert or replace that it has not written, since later requests have.
     """
 
     step: str

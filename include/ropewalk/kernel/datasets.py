@@ -228,9 +228,8 @@ class Draft:
         try:
             self._sent = self.store.objects.create(self.name, manifest, self._seat)
         except RetryableError as error:
-            self._sent = (
-                error.code != "fenced"
-            )  # then there is none: to look for it would take the seat
+            # Fenced it is known to be none: to look for it would take the seat from who has it.
+            self._sent = error.code != "fenced"
             raise
         return self._sent
 

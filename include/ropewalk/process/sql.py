@@ -78,10 +78,9 @@ def canonical(text: str) -> str:
         return text
     names = {_parameter(match): match[1] for match in REFERENCE.finditer(text)}
     found = {f"${node.name}" for node in tree.find_all(exp.Placeholder)}
-    if names.keys() - found or any(name in text for name in names):
-        return (
-            text  # one stands inside quotes, and is refused with its place; or what looks like it
-        )
+    hidden = names.keys() - found  # inside quotes, where they are refused with their place
+    if hidden or any(name in text for name in names):
+        return text
     if not isinstance(tree, exp.Query | exp.Condition):
         return text
     written = tree.sql(DIALECT, comments=False)
