@@ -2,7 +2,7 @@
 and how long a task waits whose stage was killed.
 
 The ledger's statements and the store's are those of one task, one after the other, without the work and its process.
-The round trips are counted on the wire, of a whole task of the process stage.
+The round trips are counted on the wire, of a whole task of the process stage; those of a load in both its databases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import Report, RunInfo, TaskRequest, Use
+from ropewalk.contracts.models import DatasetRef, Report, RunInfo, TaskRequest, Use
 from ropewalk.contracts.tokens import new_signing_key
 from ropewalk.kernel.datasets import DatasetStore
 from ropewalk.kernel.ledger import Ledger
@@ -29,13 +29,16 @@ from ropewalk.testing.proxy import Proxy
 from ropewalk.testing.services import StageService, running
 
 from bench.clock import seconds
+from bench.data import sample
 from bench.options import Options
 from bench.stack import Stack, stack
 from bench.table import Figure
+from bench.transfer import written
 
 TITLE = "(g) what exactly once costs a task"
 TASKS = 30
 LOST = 3
+EMPTY = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff"  # a binary COPY of no rows
 READY = b"Z\0\0\0\x05"  # how an answer ends: ReadyForQuery and its length
 FINISHED = 10_000
 MANY = """
@@ -52,7 +55,7 @@ Work = Callable[[str, int, Fence], Report]
 def run(options: Options) -> Iterator[Figure]:
     """Counts a task's round trips, and measures the protocol by itself, with an empty ledger and with a full one."""
     with stack(options.folder, ()) as where:
-        trips = _round_trips(where)
+        trips, load_trips = _round_trips(where), _load_round_trips(where)
         empty = _cost(where)
         with psycopg.connect(where.databases.stage("process"), autocommit=True) as session:
             session.execute(MANY, [FINISHED])
@@ -61,6 +64,7 @@ def run(options: Options) -> Iterator[Figure]:
         lost = _taken_over(where)
     yield Figure("the protocol", empty * 1000, "at most", 50, 1, unit="ms")
     yield Figure("round trips of a task", trips, "at most", 8, 1, unit="")
+    yield Figure("more of a load than of a plain one", load_trips, "at most", 8, 1, unit="")
     yield Figure(
         f"with {FINISHED:,} finished", full * 1000, "with none", empty * 1000, 1.5, unit="ms"
     )
@@ -162,17 +166,75 @@ def _taken_over(where: Stack) -> float:
 
 def _round_trips(where: Stack) -> float:
     """How often a task of a stage asks the database, counted by its answers on the wire."""
-    counted: list[int] = []
-    direct = where.databases.stage("process")
+    with (
+        _counted(where.databases.stage("process")) as (dsn, answers),
+        running(StageService("process", dsn, where.folder, patience=300)) as (one,),
+    ):
+        one.do(_request("warm"))
+        answers.clear()
+        for _ in range(TASKS):
+            one.do(_request(secrets.token_hex(8)))
+        return sum(answers) / TASKS
+
+
+def _load_round_trips(where: Stack) -> float:
+    """How much oftener a load asks its databases than a loader that nothing guards."""
+    direct = where.databases.stage("store")
+    with (
+        _counted(direct) as (ledger, asked),
+        _counted(where.dsn) as (target, loaded),
+        running(
+            StageService(
+                "store", ledger, where.folder, {"ROPEWALK_CONNECTION_RESULTS": target}, patience=300
+            )
+        ) as (one,),
+    ):
+        refs = [
+            DatasetRef.model_validate_json(written(where.store, sample(rows)))
+            for rows in (1000, 1001)
+        ]
+        for number in range(2):
+            one.do(_load(refs[number], number))
+        asked.clear()
+        loaded.clear()
+        for number in range(2, TASKS + 2):
+            one.do(_load(refs[number % 2], number))
+        ours = (sum(asked) + sum(loaded)) / TASKS
+        loaded.clear()
+        _plain_load(target)
+        return ours - sum(loaded)
+
+
+def _load(ref: DatasetRef, number: int) -> TaskRequest:
+    """The same partition once more, with other rows than before."""
+    options = {"schema": "bench", "mode": "append", "tables": {"sample": "again"}}
+    return TaskRequest(
+        workflow="bench", step="publish", stage="store", do=[Use(plugin="postgres", options=options)],
+        inputs={"sample": ref}, generation=str(number), run=RunInfo(id="one", requested=number + 1),
+    )  # fmt: skip
+
+
+def _plain_load(dsn: str) -> None:
+    """What takes the same rows' place in a transaction, once it has seen that the columns are there."""
+    with psycopg.connect(dsn) as session:
+        session.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'bench.again'::regclass AND attnum > 0"
+        )
+        session.execute("DELETE FROM bench.again WHERE _ropewalk_partition = 'bench.publish/one'")
+        with session.cursor().copy("COPY bench.again FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(EMPTY)
+
+
+@contextmanager
+def _counted(direct: str) -> Iterator[tuple[str, list[int]]]:
+    """A way to a database, and how many answers come back on it."""
+    answers: list[int] = []
     port = urlsplit(direct).port or 5432
-    proxy = Proxy(port, lambda data: counted.append(data.count(READY)))
-    dsn = f"{direct.replace(f':{port}/', f':{proxy.port}/')}?sslmode=disable&gssencmode=disable"
+    proxy = Proxy(port, lambda data: answers.append(data.count(READY)))
     try:
-        with running(StageService("process", dsn, where.folder, patience=300)) as (one,):
-            one.do(_request("warm"))
-            counted.clear()
-            for _ in range(TASKS):
-                one.do(_request(secrets.token_hex(8)))
-            return sum(counted) / TASKS
+        yield (
+            f"{direct.replace(f':{port}/', f':{proxy.port}/')}?sslmode=disable&gssencmode=disable",
+            answers,
+        )
     finally:
         proxy.close()

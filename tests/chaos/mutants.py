@@ -57,9 +57,9 @@ MUTANTS = {
     ),
     "ledger of loads": Mutant(
         (
-            ("store/ledger.py", "if done is not None:", OFF),
+            ("store/ledger.py", "if found.state is not None:", OFF),
             ("store/ledger.py", "    UNIQUE (task, target)\n", "    CHECK (true)\n"),
-            ("store/ledger.py", 'return "unchanged" if load.mode != "upsert"', 'return "unchanged" if load.mode == ""'),
+            ("store/ledger.py", 'return "unchanged" if found.same', 'return "unchanged" if not found'),
         ),
         SINK,
         "report_was_lost",
@@ -75,6 +75,9 @@ MUTANTS = {
         "cannot_reach_the_ledger",
     ),
     "lock of a partition": _one("store/ledger.py", "    if not whole:\n", "    if False:\n", SINK, "same_part"),
+    "what is seen after a lock": _one(
+        "store/reaper.py", "TO 'read committed'", "TO DEFAULT", SINK, "same_part"
+    ),
     "lock of a table": _one(
         "store/ledger.py", 'shared = "" if whole else "_shared"', 'shared = "_shared"', SINK, "same_part"
     ),
@@ -88,12 +91,12 @@ MUTANTS = {
     "answer to a commit": _one(
         "store/in_doubt.py", '.statusmessage == "ROLLBACK"', '.statusmessage == ""', IN_DOUBT, "failed_unheard"
     ),
-    "order of requests": _one("store/ledger.py", "if later == (True,):", OFF, SINK, "older_request"),
+    "order of requests": _one("store/ledger.py", "if found.later:", OFF, SINK, "older_request"),
     "order of rows in an upsert": _one(
-        "store/postgres.py", "late = bool(key)", "late = False", SINK, "upserts_that_come_late"
+        "store/postgres.py", "late = found.overtaken", "late = False", SINK, "upserts_that_come_late"
     ),
     "rows of upserts later than a replacement": _one(
-        "store/postgres.py", 'if load.mode != "replace" or not', "if load.mode or not", SINK, "later_upsert"
+        "store/postgres.py", 'if load.mode != "replace" or not found', "if load.mode or not found", SINK, "later_upsert"
     ),
     "order of a batch's partitions": _one(
         "kernel/batch.py", "requested = run.requested + self._places[name]", "requested = run.requested",
@@ -101,7 +104,7 @@ MUTANTS = {
     ),
     "key of every row": _one("store/postgres.py", "if without and without[0]:", OFF, SINK, "without_a_key"),
     "nothing else where a replacement is unchanged": _one(
-        "store/ledger.py", "return others is None", "return True", SINK, "unchanged_only"
+        "store/ledger.py", "NOT (%(mode)s = 'replace' AND", "NOT (%(mode)s = '' AND", SINK, "unchanged_only"
     ),
     "commit on disk": _one("store/postgres.py", "WHEN 'off' THEN", "WHEN 'on' THEN", SINK, "waits_for_the_disk"),
     "order of requests of files": _one("store/files.py", "return bool(later)", "return False", FILES, "older_request"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from ropewalk.contracts.errors import Problem
 from ropewalk.contracts.keys import task_key
 from ropewalk.contracts.models import Progress, Report, TaskRequest
-from ropewalk.kernel.ledger import Ledger, Row
+from ropewalk.kernel.ledger import Ledger, Line, Row
 from ropewalk.kernel.migrations import migrate
 from ropewalk.kernel.runner import Runner
 from ropewalk.kernel.settings import Settings
@@ -67,13 +67,18 @@ class Strict(Ledger):
     been_away = False
 
     async def end(
-        self, key: str, attempt: int, outcome: Report | Problem, progress: Progress | None = None
+        self,
+        key: str,
+        attempt: int,
+        outcome: Report | Problem,
+        progress: Progress | None = None,
+        lines: Sequence[Line] = (),
     ) -> bool:
         """As `Ledger.end`."""
         if isinstance(outcome, Report):
             away, self.been_away = not self.been_away, True
             raise psycopg.OperationalError if away else psycopg.DataError
-        return await super().end(key, attempt, outcome, progress)
+        return await super().end(key, attempt, outcome, progress, lines)
 
 
 class Mute(Ledger):
@@ -82,6 +87,19 @@ class Mute(Ledger):
     async def add_lines(self, *_: object) -> None:
         """As `Ledger.add_lines`."""
         raise psycopg.DataError
+
+    async def end(
+        self,
+        key: str,
+        attempt: int,
+        outcome: Report | Problem,
+        progress: Progress | None = None,
+        lines: Sequence[Line] = (),
+    ) -> bool:
+        """As `Ledger.end`."""
+        if lines:
+            raise psycopg.DataError
+        return await super().end(key, attempt, outcome, progress)
 
 
 @pytest.mark.parametrize(("kind", "told"), [(Strict, "refused"), (Mute, None)])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import decimal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from ropewalk.contracts.errors import ConfigError, DataError, FatalError, Retrya
 from ropewalk.contracts.models import Report, TaskRequest
 from ropewalk.local.databases import LOGINS, Databases
 from ropewalk.local.postgres import throwaway
-from ropewalk.store import in_doubt, ledger, reaper
+from ropewalk.store import in_doubt, reaper
 from ropewalk.store import postgres as sink
 from ropewalk.store.current import current
-from ropewalk.store.ledger import Load
+from ropewalk.store.in_doubt import Database
+from ropewalk.store.ledger import Found, Load
 from ropewalk.testing.bench import TaskBench
 from ropewalk.testing.sinks import day, numbers, table
 
@@ -188,12 +190,15 @@ def test_a_transaction_that_has_failed_unheard_is_no_commit(
     """The server answers its COMMIT by a rollback, which is no error."""
     two.load(1)
 
-    def fail(session: psycopg.Connection[Any], _: Load) -> str:
-        with contextlib.suppress(psycopg.DataError):
-            session.execute("SELECT 1 / 0")
-        return "done"
+    begin = reaper.begin
 
-    monkeypatch.setattr(ledger, "verdict", fail)
+    def fail(database: Database, loads: Sequence[Load], *rest: Any) -> list[Found]:
+        found = begin(database, loads, *rest)
+        with contextlib.suppress(psycopg.DataError):
+            database.session.execute("SELECT 1 / 0")
+        return [replace(one, state="current") for one in found]
+
+    monkeypatch.setattr(reaper, "begin", fail)
     with pytest.raises(FatalError, match="the transaction had failed before its end"):
         two.bench.run(
             "store",

@@ -1,22 +1,25 @@
 """The ledger of a stage: its tasks in its own schema of Postgres, so that any replica answers for any task.
 
 A replica takes a task with a lease and an attempt number, the fencing token: every later statement of it
-names both, and changes nothing once another attempt has begun. All time is the database's. Every statement may be
-sent twice (its answer was lost) and changes nothing the second time.
+names both, and changes nothing once another attempt has begun; what an attempt says is in its log all the same. All
+time is the database's. Every statement may be sent twice (its answer was lost): no more than a line of a log is then
+there twice.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ropewalk.contracts.errors import ContractError, NotFoundError, Problem
 from ropewalk.contracts.models import (
@@ -31,6 +34,8 @@ from ropewalk.contracts.models import (
 from ropewalk.contracts.reasons import reasons
 
 Row = dict[str, Any]
+Line = tuple[datetime, str, str]
+"""A line of a task's log: when it was said, its level, and its text."""
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it
 
 SUBMIT = """
@@ -99,8 +104,14 @@ UPDATE task SET state = 'running', attempt = attempt + 1, owner = %(owner)s, pro
     lost = lost + (span.state = 'running')::int,
     since = span.since, previous = span.previous, until = span.until
 FROM span WHERE task.key = span.key
-RETURNING task.*, EXISTS (SELECT FROM task AS other WHERE other.key <> span.key AND (other.state = 'queued'
-    OR (other.state = 'running' AND other.lease_until < clock_timestamp()))) AS more
+RETURNING task.*,
+    (SELECT request FROM task AS other
+        WHERE other.workflow = task.workflow AND other.step = task.step
+            AND coalesce(other.partition, '') = coalesce(task.partition, '')
+            AND other.state = 'succeeded' AND other.key <> task.key
+        ORDER BY ended_at DESC LIMIT 1) AS before,
+    EXISTS (SELECT FROM task AS other WHERE other.key <> span.key AND (other.state = 'queued'
+        OR (other.state = 'running' AND other.lease_until < clock_timestamp()))) AS more
 """
 RENEW = """
 UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
@@ -108,8 +119,19 @@ UPDATE task SET lease_until = clock_timestamp() + make_interval(secs => %(lease)
 WHERE key = %(key)s AND attempt = %(attempt)s AND state = 'running'
 RETURNING key
 """
+SAY = """
+INSERT INTO log (key, attempt, at, level, text)
+SELECT %(key)s, %(attempt)s, * FROM unnest(%(at)s::timestamptz[], %(level)s::text[], %(text)s::text[])
+RETURNING n
+"""
 # A clock that jumps back changes nothing in the order of what was read.
 END = """
+WITH said AS (
+    INSERT INTO log (key, attempt, at, level, text)
+    SELECT %(key)s, %(attempt)s, * FROM unnest(%(at)s::timestamptz[], %(level)s::text[], %(text)s::text[])
+    WHERE NOT EXISTS (SELECT FROM task WHERE key = %(key)s AND attempt = %(attempt)s
+        AND state IN ('succeeded', 'failed'))
+)
 UPDATE task SET state = %(state)s, report = %(report)s, error = %(error)s,
     progress = coalesce(%(progress)s, progress), ended_at = clock_timestamp(),
     owner = NULL, lease_until = NULL,
@@ -174,14 +196,6 @@ FROM last JOIN task t USING (key)
 WHERE NOT %(quarantined)s OR ((t.report -> 'rows' ->> 'quarantined')::bigint > 0
     AND (coalesce(t.report -> 'aside', '{}') = '{}' OR t.report -> 'aside' ?| last.parts))
 ORDER BY last.at DESC LIMIT %(limit)s
-"""
-PLACE = ("workflow", "step", "partition")
-BEFORE = """
-SELECT request FROM task
-WHERE workflow = %(workflow)s AND step = %(step)s
-    AND coalesce(partition, '') = coalesce(%(partition)s::text, '')
-    AND state = 'succeeded' AND key <> %(key)s
-ORDER BY ended_at DESC LIMIT 1
 """
 
 
@@ -270,12 +284,6 @@ class Ledger:
             for row in await self.rows(LATEST if latest else ASKED, values)
         ]
 
-    async def why(self, row: Row) -> list[str]:
-        """Why a claimed task is not one that was done before."""
-        found = await self._maybe(BEFORE, {name: row[name] for name in ("key", *PLACE)})
-        before = TaskRequest.model_validate(found["request"]) if found else None
-        return reasons(TaskRequest.model_validate(row["request"]), before)
-
     async def waits(self, key: str) -> str:
         """What a task waits for; nothing where it waits no more."""
         row = await self._maybe(WAITS, {"key": key})
@@ -320,34 +328,30 @@ class Ledger:
         return await self._maybe(RENEW, values) is not None
 
     async def end(
-        self, key: str, attempt: int, outcome: Report | Problem, progress: Progress | None = None
+        self,
+        key: str,
+        attempt: int,
+        outcome: Report | Problem,
+        progress: Progress | None = None,
+        lines: Sequence[Line] = (),
     ) -> bool:
-        """Record how an attempt ended; False where the task is no longer this attempt's."""
+        """Record how an attempt ended, and what it said last; False where the task is no longer this attempt's.
+
+        What it said is in the log even then.
+        """
         report = _json(outcome) if isinstance(outcome, Report) else None
         error = _json(outcome) if isinstance(outcome, Problem) else None
         state = State.SUCCEEDED if report else State.FAILED
         values = {"key": key, "attempt": attempt, "state": state, "report": report, "error": error}
+        values |= _columns(lines)
         values["progress"] = progress and _json(progress)
         values["moved"] = isinstance(outcome, Report) and outcome.watermark is not None
         return await self._maybe(END, values) is not None
 
-    async def add_lines(
-        self, key: str, attempt: int, lines: Iterable[tuple[Any, str, str]]
-    ) -> None:
-        """Add lines ``(at, level, text)`` to a task's log."""
-        at, level, text = zip(*lines, strict=True)
-        await self.rows(
-            "INSERT INTO log (key, attempt, at, level, text)"
-            " SELECT %(key)s, %(attempt)s, * FROM unnest(%(at)s::timestamptz[], %(level)s::text[], %(text)s::text[])"
-            " RETURNING n",
-            {
-                "key": key,
-                "attempt": attempt,
-                "at": list(at),
-                "level": list(level),
-                "text": [storable(one) for one in text],
-            },
-        )
+    async def add_lines(self, key: str, attempt: int, lines: Sequence[Line]) -> None:
+        """Add lines to a task's log."""
+        values = {"key": key, "attempt": attempt, **_columns(lines)}
+        await self.rows(SAY, values)
 
     async def lines(self, key: str, after: int, limit: int = 1000) -> list[LogLine]:
         """A task's log lines after line ``after``."""
@@ -416,9 +420,28 @@ def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
     )
 
 
+def why(row: Row) -> list[str]:
+    """Why a claimed task is not one that was done before; nothing where an earlier version has asked, whose words
+    are others.
+    """
+    with suppress(ValidationError):
+        before = TaskRequest.model_validate(row["before"]) if row["before"] else None
+        return reasons(TaskRequest.model_validate(row["request"]), before)
+    return []
+
+
 def window_of(row: Row) -> dict[str, Any]:
     """What the task reads on from: ``since``, ``until``, and the key of the ``previous`` task."""
     return {name: row[name] for name in ("since", "until", "previous")}
+
+
+def _columns(lines: Sequence[Line]) -> Row:
+    """Lines of a log by columns."""
+    return {
+        "at": [at for at, _, _ in lines],
+        "level": [level for _, level, _ in lines],
+        "text": [storable(text) for _, _, text in lines],
+    }
 
 
 def _kept(value: Any) -> Any:

@@ -26,7 +26,7 @@ from ropewalk.contracts.models import Progress, Report
 from ropewalk.kernel.child import do_task
 from ropewalk.kernel.failpoints import failpoint
 from ropewalk.kernel.hide import hidden, hider
-from ropewalk.kernel.ledger import Ledger, Row, window_of
+from ropewalk.kernel.ledger import Ledger, Line, Row, why, window_of
 from ropewalk.kernel.metrics import BUSY, ENDED, SECONDS
 from ropewalk.kernel.settings import Settings
 
@@ -41,7 +41,6 @@ AWAY = (  # a database that is away, or is not yet the one to write to
     TimeoutError,
 )
 ANY = (*AWAY, psycopg.Error)
-Line = tuple[datetime, str, str]
 
 
 class Runner:
@@ -142,7 +141,6 @@ class Attempt:
         self._lost = False
         self._at: str | None = None  # what the child reads
         self._memory = 0  # bytes that the child has held at most, as far as is known
-        self._why: list[str] = []
         self._scratch = runner.settings.scratch_dir / f"{self.key[:16]}-{self.number}"
 
     async def run(self) -> None:
@@ -155,7 +153,6 @@ class Attempt:
                 if self.row["lost"] > MOST_LOST:
                     self._outcome = _given_up(self.row["lost"])
                 else:
-                    await self._explain()
                     await self._watch()
             except (OSError, EOFError) as error:
                 bound.exception("fork.failed")
@@ -173,7 +170,6 @@ class Attempt:
         if self._unheard:  # they may hold lines of the log
             await asyncio.wait(self._unheard, timeout=self.settings.lease_seconds / 3)
         try:
-            await self._runner.insist(self._flush)
             await self._end(outcome)
         except psycopg.Error as error:
             bound.exception("ledger.refused")
@@ -185,18 +181,20 @@ class Attempt:
         bound.info("task.ended", state=state, lost=self._lost, memory=self._memory)
 
     async def _end(self, outcome: Report | Problem) -> None:
-        """Record how the attempt ended, where the task is still its own."""
-        if self._lost:
-            return
-        failpoint("task.ending")
-        await self._runner.insist(
-            lambda: self.ledger.end(self.key, self.number, outcome, self._progress)
-        )
+        """Record how the attempt ended, where the task is still its own, and what it said last."""
+        if not self._lost:
+            failpoint("task.ending")
+            lines, self._lines = self._lines, []
+            try:
+                await self._runner.insist(lambda: self._ended(outcome, lines))
+            except psycopg.Error:  # of its lines, or of its word
+                self._lines = lines + self._lines
+                await self._runner.insist(self._flush)
+                await self._runner.insist(lambda: self._ended(outcome, []))
+        await self._runner.insist(self._flush)
 
-    async def _explain(self) -> None:
-        """Find out what is new to the task; no reason is told while the ledger is away."""
-        with contextlib.suppress(*AWAY):
-            self._why = await self.ledger.why(self.row)
+    async def _ended(self, outcome: Report | Problem, lines: list[Line]) -> None:
+        await self.ledger.end(self.key, self.number, outcome, self._progress, lines)
 
     def kill(self) -> None:
         """End the child and all that it started, at once: nothing of it is visible before it commits."""
@@ -237,7 +235,7 @@ class Attempt:
             **window_of(self.row),
             "attempt": self.number,
             "output": output,
-            "why": self._why,
+            "why": why(self.row),
         }
         settings = self.settings.model_copy(update={"scratch_dir": self._scratch})
         self._scratch.mkdir(parents=True, exist_ok=True)
@@ -247,9 +245,11 @@ class Attempt:
 
     async def _attend(self, gone: asyncio.Event) -> None:
         """Until the child is gone: its memory, its deadline, its lease, its log and its progress."""
-        while not gone.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(gone.wait(), WATCH_SECONDS)
+            if gone.is_set():
+                return  # what it has said last is written with its end
             self._judge()
             try:
                 await self._in_time(self._tend())

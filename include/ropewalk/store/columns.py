@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from ropewalk.contracts.errors import ConfigError, DataError
+from ropewalk.store.sessions import Statement
 
 PARTITION, LOAD = "_ropewalk_partition", "_ropewalk_load"
 OWN = {PARTITION: "text", LOAD: "bigint"}
@@ -19,6 +20,10 @@ RESERVED = ("_ropewalk_",)
 SYSTEM = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"}
 IDLE = "5s"  # that a change stays open of which nothing is heard: it locks readers out
 MOMENT = "200ms"  # that readers may be kept waiting by a change that has not begun
+COLUMNS = """
+SELECT attname, format_type(atttypid, NULL), CASE WHEN atttypmod >= 0 THEN format_type(atttypid, atttypmod) END
+FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
 MOST_COLUMNS, LONGEST_NAME, MOST_DIGITS = 1_598, 63, 16_383
 WIDER = {
     "smallint": ("integer", "bigint", "numeric", "double precision"),
@@ -28,6 +33,9 @@ WIDER = {
     "date": ("timestamp with time zone",),
 }
 """Which types a column of a type can become without a value being lost."""
+
+Column = tuple[str, str, str | None]
+"""A table's column: its name, its type, and its type with the length that it is limited to, where it is."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,10 @@ def check_name(name: str, table: Table) -> None:
 def ensure(
     connection: psycopg.Connection[Any], table: Table, wanted: Mapping[str, str], *, evolve: bool
 ) -> None:
-    """Have the table with at least these columns; what is missing is made in a transaction of its own.
+    """Have the table with at least these columns, in a transaction of its own.
 
     LockNotAvailable where somebody reads it: whoever waits to change a table keeps new readers waiting behind.
     """
-    if not _missing(connection, table, wanted, evolve=evolve):
-        return
     with connection.transaction():
         connection.execute(
             "SELECT set_config('lock_timeout', %s, true),"
@@ -95,29 +101,20 @@ def ensure(
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"ddl {table}"]
         )
-        for statement in _missing(connection, table, wanted, evolve=evolve):
+        present = connection.execute(*look(table)).fetchall()
+        for statement in _missing(table, present, wanted, evolve=evolve):
             connection.execute(statement)
 
 
-def existing(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:
-    """The columns of a table and their types; none where there is no such table."""
-    rows = connection.execute(
-        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = to_regclass(%s)"
-        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        [table.identifier.as_string(connection)],
-    )
-    return dict(rows.fetchall())
+def look(table: Table) -> Statement:
+    """Asks for the columns of a table; none where there is no such table."""
+    return COLUMNS, [table.identifier.as_string()]
 
 
-def refuse_rounding(connection: psycopg.Connection[Any], table: Table, schema: pa.Schema) -> None:
+def refuse_rounding(table: Table, present: Sequence[Column], schema: pa.Schema) -> None:
     """DataError for a column that would round: ``numeric(10,2)`` of a table, and three digits in the data."""
-    rows = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND atttypmod >= 0",
-        [table.identifier.as_string(connection)],
-    )
-    for name, here in rows.fetchall():
-        if name in schema.names and _digits(schema.field(name).type) > _digits_of(here):
+    for name, _, here in present:
+        if here and name in schema.names and _digits(schema.field(name).type) > _digits_of(here):
             raise DataError(
                 f"{table}: column {name!r} is {here}, and would round the data, {schema.field(name).type}",
                 code="narrowing",
@@ -139,16 +136,26 @@ def _digits_of(here: str) -> int:
     return int(found[1] or found[2]) if found else MOST_DIGITS
 
 
+def fits(present: Sequence[Column], wanted: Mapping[str, str]) -> bool:
+    """Whether a table takes these columns as it is."""
+    types = {name: kind for name, kind, _ in present}
+    return all(_takes(types.get(name), kind) for name, kind in {**wanted, **OWN}.items())
+
+
+def _takes(here: str | None, kind: str) -> bool:
+    return here is not None and (here == kind or kind in _narrower(here))
+
+
 def _missing(
-    connection: psycopg.Connection[Any], table: Table, wanted: Mapping[str, str], *, evolve: bool
+    table: Table, present: Sequence[Column], wanted: Mapping[str, str], *, evolve: bool
 ) -> list[sql.Composed]:
     """What must be done so that the table can take the columns."""
-    present = existing(connection, table)
     if not present:
         return _creation(table, wanted)
+    types = {name: kind for name, kind, _ in present}
     statements: list[sql.Composed] = []
     for name, kind in {**wanted, **OWN}.items():
-        here = present.get(name)
+        here = types.get(name)
         if here is None:
             if not evolve and name not in OWN:
                 raise DataError(
@@ -158,7 +165,7 @@ def _missing(
                     hint="columns: evolve adds it",
                 )
             statements.append(_alter(table, "ADD COLUMN {} {}", name, kind))
-        elif here == kind or kind in _narrower(here):
+        elif _takes(here, kind):
             continue
         elif kind in WIDER.get(here, ()) and evolve:
             statements.append(_alter(table, "ALTER COLUMN {} TYPE {}", name, kind))
@@ -239,15 +246,16 @@ TYPES = {
 }  # fmt: skip
 
 
-def as_columns(schema: pa.Schema, present: Mapping[str, str]) -> pa.Schema:
+def as_columns(schema: pa.Schema, present: Sequence[Column]) -> pa.Schema:
     """The schema with each column in the type of the table's, where that is a wider one."""
     wide = {
         "integer": pa.int32(), "bigint": pa.int64(), "double precision": pa.float64(),
         "timestamp with time zone": pa.timestamp("us", "UTC"), "numeric": pa.decimal128(38, 0),
     }  # fmt: skip
+    types = {name: kind for name, kind, _ in present}
     fields = []
     for field in schema:
-        here, kind = present.get(field.name, ""), plain(field.type)
+        here, kind = types.get(field.name, ""), plain(field.type)
         kept = pa.types.is_decimal(kind) or pa.types.is_timestamp(kind)
         narrow = not kept and here in wide and TYPES.get(str(kind)) != here
         fields.append(field.with_type(wide[here] if narrow else kind))

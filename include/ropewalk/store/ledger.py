@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from ropewalk.store.columns import Table
+from ropewalk.store.sessions import Statement
 
 if TYPE_CHECKING:
     from ropewalk.kernel.task import Task
@@ -32,6 +33,32 @@ CREATE TABLE IF NOT EXISTS ropewalk.load (
 CREATE INDEX IF NOT EXISTS load_scope ON ropewalk.load (target, scope, requested DESC);
 """
 EVERYTHING = ""  # the scope of a load that is of the whole table
+THERE: Statement = ("SELECT to_regclass('ropewalk.load') IS NOT NULL", [])
+LOOK = """
+SELECT mine.state, coalesce(mine.rows, 0),
+    EXISTS (SELECT FROM ropewalk.load WHERE target = %(target)s AND scope IN (%(scope)s, '')
+        AND requested > %(requested)s AND state <> 'superseded'
+        AND NOT (mode = 'upsert' AND %(mode)s IN ('upsert', 'replace'))),
+    %(mode)s <> 'upsert' AND EXISTS (SELECT FROM ropewalk.load WHERE target = %(target)s AND scope = %(scope)s
+        AND content = %(content)s AND state = 'current')
+    AND NOT (%(mode)s = 'replace' AND EXISTS (SELECT FROM ropewalk.load WHERE target = %(target)s
+        AND content <> %(content)s AND state = 'current')),
+    %(mode)s IN ('upsert', 'replace') AND EXISTS (SELECT FROM ropewalk.load WHERE target = %(target)s
+        AND requested > %(requested)s AND state <> 'superseded'),
+    EXISTS (SELECT FROM ropewalk.load WHERE target = %(target)s AND scope = %(scope)s
+        AND task <> %(task)s AND state <> 'superseded')
+FROM (SELECT) AS one LEFT JOIN ropewalk.load AS mine ON mine.task = %(task)s AND mine.target = %(target)s
+"""
+ENTRY = """
+WITH replaced AS (
+    UPDATE ropewalk.load SET state = 'replaced'
+    WHERE %(state)s = 'current' AND target = %(target)s AND state = 'current' AND requested <= %(requested)s
+        AND (%(mode)s IN ('replace', 'upsert') OR scope IN (%(scope)s, ''))
+)
+INSERT INTO ropewalk.load (target, scope, task, content, mode, rows, requested, run, state)
+VALUES (%(target)s, %(scope)s, %(task)s, %(content)s, %(mode)s, %(rows)s, %(requested)s, %(run)s, %(state)s)
+RETURNING id
+"""
 
 
 @dataclass(frozen=True)
@@ -66,124 +93,72 @@ def load_of(table: Table, mode: str, key: list[str], step: str, task: Task) -> L
     )
 
 
-def prepare(connection: psycopg.Connection[Any]) -> None:
-    """Have the ledger's table."""
-    found = connection.execute("SELECT to_regclass('ropewalk.load') IS NOT NULL").fetchone()
-    if found == (True,):
-        return
+def create(connection: psycopg.Connection[Any]) -> None:
+    """Make the ledger's table, unless another has just made it."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('ropewalk.load', 1))")
         connection.execute(TABLES)
 
 
-def lock(connection: psycopg.Connection[Any], load: Load) -> None:
-    """Keep others from the load's part of the table until this transaction ends."""
+def locks(load: Load) -> list[Statement]:
+    """What keeps others from the load's part of the table until the transaction ends."""
     whole = load.scope == EVERYTHING or load.mode == "upsert"
     shared = "" if whole else "_shared"
-    connection.execute(
-        f"SELECT pg_advisory_xact_lock{shared}(hashtextextended(%s, 2))",
-        [str(load.table)],
-    )
+    found: list[Statement] = [
+        (
+            f"SELECT pg_advisory_xact_lock{shared}(hashtextextended(%s, 2))",
+            [str(load.table)],
+        )
+    ]
     if not whole:
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))", [f"{load.table} {load.scope}"]
-        )
+        part = f"{load.table} {load.scope}"
+        found.append(("SELECT pg_advisory_xact_lock(hashtextextended(%s, 3))", [part]))
+    return found
 
 
-def verdict(connection: psycopg.Connection[Any], load: Load) -> str:
-    """``apply``; or ``replayed`` where the load is there already, ``superseded`` where a later request won.
+@dataclass(frozen=True)
+class Found:
+    """What the ledger knows of a load, and of its part of the table.
 
-    A later upsert supersedes no upsert and no replace: of each row the later request's wins.
+    ``state`` and ``rows`` are the load's own, where it is there; ``later``: a later request won; ``same``: the part
+    is as the load would make it; ``overtaken``: a later request has written to the table, where rows of both can
+    meet; ``written``: an earlier load may have left rows.
     """
-    done = connection.execute(
-        "SELECT state FROM ropewalk.load WHERE task = %s AND target = %s",
-        [load.task, str(load.table)],
-    ).fetchone()
-    if done is not None:
-        return "superseded" if done[0] == "superseded" else "replayed"
-    later = connection.execute(
-        "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND scope IN (%s, %s)"
-        " AND state <> 'superseded' AND NOT (mode = 'upsert' AND %s IN ('upsert', 'replace'))",
-        [load.requested, str(load.table), load.scope, EVERYTHING, load.mode],
-    ).fetchone()
-    if later == (True,):
+
+    state: str | None
+    rows: int
+    later: bool
+    same: bool
+    overtaken: bool
+    written: bool
+
+
+def look(load: Load) -> Statement:
+    """Asks for what makes a `Found`.
+
+    A later upsert wins over no upsert and no replace: of each row the later request's wins. A `replace` is the same
+    only where there are no others' rows.
+    """
+    return LOOK, _values(load)
+
+
+def verdict(found: Found) -> str:
+    """``apply``; or ``replayed`` where the load is there already, ``superseded``, ``unchanged``."""
+    if found.state is not None:
+        return "superseded" if found.state == "superseded" else "replayed"
+    if found.later:
         return "superseded"
-    return "unchanged" if load.mode != "upsert" and _holds(connection, load) else "apply"
+    return "unchanged" if found.same else "apply"
 
 
-def _holds(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Whether the load's part of the table is as it would make it: its rows, and in a `replace` no others."""
-    same = connection.execute(
-        "SELECT 1 FROM ropewalk.load WHERE target = %s AND scope = %s AND content = %s AND state = 'current'",
-        [str(load.table), load.scope, load.content],
-    ).fetchone()
-    if same is None or load.mode != "replace":
-        return same is not None
-    others = connection.execute(
-        "SELECT 1 FROM ropewalk.load WHERE target = %s AND content <> %s AND state = 'current' LIMIT 1",
-        [str(load.table), load.content],
-    ).fetchone()
-    return others is None
-
-
-def record(connection: psycopg.Connection[Any], load: Load, state: str) -> int:
-    """Enter the load; what it replaces is current no more. The number that its rows carry."""
-    target = str(load.table)
-    if state == "current":
-        everything = load.mode in {"replace", "upsert"}
-        connection.execute(
-            "UPDATE ropewalk.load SET state = 'replaced' WHERE target = %s AND state = 'current'"
-            " AND (%s OR scope IN (%s, %s)) AND requested <= %s",
-            [target, everything, load.scope, EVERYTHING, load.requested],
-        )
-    row = connection.execute(
-        "INSERT INTO ropewalk.load (target, scope, task, content, mode, rows, requested, run, state)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
-        [
-            target,
-            load.scope,
-            load.task,
-            load.content,
-            load.mode,
-            load.rows,
-            load.requested,
-            load.run,
-            state,
-        ],
-    ).fetchone()
-    return int(row[0]) if row else 0
+def entry(load: Load, state: str) -> Statement:
+    """Enters the load; what it replaces is current no more. Its row is the number that the load's rows carry."""
+    return ENTRY, {**_values(load), "rows": load.rows, "run": load.run, "state": state}
 
 
 def count(connection: psycopg.Connection[Any], number: int, rows: int) -> None:
     """Say how many of a load's rows were written, where later requests have some of them."""
     connection.execute("UPDATE ropewalk.load SET rows = %s WHERE id = %s", [rows, number])
-
-
-def counted(connection: psycopg.Connection[Any], load: Load) -> int:
-    """How many rows a load that is there has written."""
-    row = connection.execute(
-        "SELECT rows FROM ropewalk.load WHERE task = %s AND target = %s",
-        [load.task, str(load.table)],
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def overtaken(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Whether a later request has written to any part of the table."""
-    row = connection.execute(
-        "SELECT max(requested) > %s FROM ropewalk.load WHERE target = %s AND state <> 'superseded'",
-        [load.requested, str(load.table)],
-    ).fetchone()
-    return row == (True,)
-
-
-def written(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Whether an earlier load may have left rows in the load's part of the table."""
-    row = connection.execute(
-        "SELECT 1 FROM ropewalk.load WHERE target = %s AND scope = %s AND task <> %s AND state <> 'superseded' LIMIT 1",
-        [str(load.table), load.scope, load.task],
-    ).fetchone()
-    return row is not None
 
 
 def renew(connection: psycopg.Connection[Any], load: Load) -> None:
@@ -192,3 +167,10 @@ def renew(connection: psycopg.Connection[Any], load: Load) -> None:
         "UPDATE ropewalk.load SET requested = %s WHERE target = %s AND scope = %s AND state = 'current'",
         [load.requested, str(load.table), load.scope],
     )
+
+
+def _values(load: Load) -> dict[str, Any]:
+    return {
+        "target": str(load.table), "scope": load.scope, "task": load.task, "content": load.content,
+        "mode": load.mode, "requested": load.requested,
+    }  # fmt: skip

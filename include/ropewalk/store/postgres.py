@@ -30,15 +30,16 @@ from ropewalk.store.columns import (
     Table,
     as_columns,
     ensure,
-    existing,
+    fits,
+    look,
     need_key,
     postgres_types,
     refuse_rounding,
 )
 from ropewalk.store.encode import encoded
 from ropewalk.store.in_doubt import Database
-from ropewalk.store.ledger import Load
-from ropewalk.store.sessions import told
+from ropewalk.store.ledger import Found, Load
+from ropewalk.store.sessions import Statement, together, told
 
 if TYPE_CHECKING:
     from ropewalk.kernel.datasets import Dataset
@@ -63,12 +64,31 @@ SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was in a database when its session began: whether the ledger, and the columns of each table."""
+
+    ledger: bool
+    columns: list[list[Any]]
+
+
+@dataclass(frozen=True)
 class Loaded:
     """What became of a load, and how many of its rows it wrote: the others are a later request's."""
 
     load: Load
     what: str
     rows: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Rows that go by way of another table: their columns, the key by which they meet others, and whether some of
+    these may be a later request's.
+    """
+
+    schema: pa.Schema
+    key: list[str]
+    late: bool
 
 
 def publish(options: Options, task: Task) -> None:
@@ -84,12 +104,13 @@ def publish(options: Options, task: Task) -> None:
         raise ConfigError(
             "two inputs go to one table: each takes the other's place", code="one_table"
         )
-    with _opened(options, task) as databases:
+    with _opened(options, task) as opened:
+        databases = [one for one, _ in opened]
         failpoint("sink.connected")
         in_doubt.prepare(databases, task)
-        for one in databases:
+        for one, seen in opened:
             with told(one.name):
-                _have_tables(one, options, task)
+                _have_tables(one, seen, options, task)
         found = _commit(databases, options, task)
         hosts = {step: sessions.host(one.session) for one in databases for step in one.tables}
     for step, loaded in found.items():
@@ -97,35 +118,38 @@ def publish(options: Options, task: Task) -> None:
 
 
 @contextmanager
-def _opened(options: Options, task: Task) -> Iterator[list[Database]]:
-    """A session with each database; those of earlier attempts are ended."""
+def _opened(options: Options, task: Task) -> Iterator[list[tuple[Database, Seen]]]:
+    """A session with each database, and what is there; those of earlier attempts are ended."""
     tables: dict[str, dict[str, Table]] = {}
     for step in task.request.inputs:  # which are opened when nobody before can commit any more
         table = Table(options.schema_, options.table(step))
         tables.setdefault(options.database(step), {})[step] = table
     with ExitStack() as stack:
-        databases = []
+        opened = []
         for name in sorted(tables):  # everyone's order: two tasks do not wait for each other
             with told(name):
                 tag = reaper.tag(task.key, task.attempt)
                 session = stack.enter_context(sessions.opened(name, tag))
-                waits = f"{round(1000 * task.settings.lock_seconds)}ms"
-                session.execute("SELECT set_config('lock_timeout', %s, false)", [waits])
-                reaper.end_older_attempts(session, task.key, task.attempt)
-            databases.append(Database(name, session, tables[name], alone=len(tables) == 1))
-        yield databases
+                there, *columns = reaper.take_over(
+                    session, task.key, task.attempt, task.settings.lock_seconds,
+                    ledger.THERE, *map(look, tables[name].values()),
+                )  # fmt: skip
+            one = Database(name, session, tables[name], alone=len(tables) == 1)
+            opened.append((one, Seen(there == [(True,)], columns)))
+        yield opened
 
 
-def _have_tables(database: Database, options: Options, task: Task) -> None:
+def _have_tables(database: Database, seen: Seen, options: Options, task: Task) -> None:
     """Have the ledger, and the tables with the columns of the data."""
-    session = database.session
-    ledger.prepare(session)
-    for step, table in database.tables.items():
+    session, evolve = database.session, options.columns == "evolve"
+    if not seen.ledger:
+        ledger.create(session)
+    for (step, table), present in zip(database.tables.items(), seen.columns, strict=True):
         columns = postgres_types(task.input(step).schema, table)
         need_key(columns, options.key, table)
-        evolved = partial(ensure, session, table, columns, evolve=options.columns == "evolve")
-        reaper.in_moments(database, evolved, task.settings.lock_seconds)
-        refuse_rounding(session, table, task.input(step).schema)
+        if not fits(present, columns):
+            evolved = partial(ensure, session, table, columns, evolve=evolve)
+            reaper.in_moments(database, evolved, task.settings.lock_seconds)
 
 
 def _commit(databases: list[Database], options: Options, task: Task) -> dict[str, Loaded]:
@@ -146,24 +170,23 @@ def _load(database: Database, options: Options, task: Task) -> dict[str, Loaded]
         step: ledger.load_of(table, options.mode, options.key, step, task)
         for step, table in database.tables.items()
     }
-    found: dict[str, Loaded] = {}
-    session.execute("BEGIN")
-    session.execute(SAFE, [f"{round(1000 * _idle(task))}ms"])
-    reaper.lock(database, list(loads.values()))
+    loaded: dict[str, Loaded] = {}
+    safe: Statement = (SAFE, [f"{round(1000 * _idle(task))}ms"])
+    known = reaper.begin(database, list(loads.values()), safe, task.settings.lock_seconds)
     failpoint("sink.locked")
-    for step, load in loads.items():
-        what, rows = ledger.verdict(session, load), load.rows
+    for (step, load), found in zip(loads.items(), known, strict=True):
+        what, rows = ledger.verdict(found), load.rows
         if what == "apply":
-            rows = _apply(database, load, task.input(step), options, task)
+            rows = _apply(database, load, found, task.input(step), options, task)
         elif what == "replayed":
-            rows = ledger.counted(session, load)
-        elif what == "superseded":
-            _note_superseded(session, load)
+            rows = found.rows
+        elif what == "superseded" and found.state is None:
+            session.execute(*ledger.entry(load, "superseded"))
         elif what == "unchanged":
             ledger.renew(session, load)
-        found[step] = Loaded(load, what, rows)
+        loaded[step] = Loaded(load, what, rows)
         failpoint("sink.loaded")
-    return found
+    return loaded
 
 
 def _idle(task: Task) -> float:
@@ -171,45 +194,50 @@ def _idle(task: Task) -> float:
     return IDLE * task.settings.lease_seconds
 
 
-def _apply(database: Database, load: Load, dataset: Dataset, options: Options, task: Task) -> int:
+def _apply(
+    database: Database, load: Load, found: Found, dataset: Dataset, options: Options, task: Task
+) -> int:
     """Bring the rows into the table, in place of those that the load is responsible for; how many it wrote."""
     connection = database.session
-    number = ledger.record(connection, load, "current")
-    if load.mode == "replace":
-        _delete_all(connection, load)
-    elif load.mode != "upsert" and ledger.written(connection, load):
-        delete = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
-            load.table.identifier, sql.Identifier(PARTITION)
-        )
-        connection.execute(delete, [load.scope])
+    entered, *_, present = together(
+        connection, ledger.entry(load, "current"), *_deletion(load, found), look(load.table)
+    )
+    number = entered[0][0]
     failpoint("sink.deleted")
-    schema = as_columns(dataset.schema, existing(connection, load.table))
+    refuse_rounding(load.table, present, dataset.schema)
+    schema = as_columns(dataset.schema, present)
     reader = _cast(dataset.reader(), schema)
     texts = {name for name, kind in postgres_types(schema, load.table).items() if kind == "numeric"}
-    key = options.key or _key_of_later(connection, load)
+    key = options.key or _key_of_later(connection, load, found)
     if not texts and not key:
         _copy(connection, load.table.identifier, reader, load, number, task)
         return load.rows
-    written = _copy_staged(database, load, _as_texts(reader, texts), schema, number, key, task)
+    late = found.overtaken and bool(key)
+    staged = Staged(schema, key, late)
+    written = _copy_staged(database, load, _as_texts(reader, texts), staged, number, task)
     if written != load.rows:
         ledger.count(connection, number, written)
     return written
 
 
-def _delete_all(connection: psycopg.Connection[Any], load: Load) -> None:
-    """Delete every row but those of later requests."""
+def _deletion(load: Load, found: Found) -> list[Statement]:
+    """Deletes the rows that the load takes the place of: in a `replace` every one but those of later requests."""
     delete = sql.SQL("DELETE FROM {}").format(load.table.identifier)
-    if ledger.overtaken(connection, load):
-        later = sql.SQL(
-            " WHERE {} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
-        )
-        delete += later.format(sql.Identifier(LOAD), str(load.table), load.requested)
-    connection.execute(delete)
+    if load.mode == "replace":
+        if found.overtaken:
+            delete += sql.SQL(
+                " WHERE {} NOT IN (SELECT id FROM ropewalk.load WHERE target = {} AND requested > {})"
+            ).format(sql.Identifier(LOAD), str(load.table), load.requested)
+        return [(delete, [])]
+    if load.mode == "upsert" or not found.written:
+        return []
+    where = sql.SQL(" WHERE {} = {}").format(sql.Identifier(PARTITION), load.scope)
+    return [(delete + where, [])]
 
 
-def _key_of_later(connection: psycopg.Connection[Any], load: Load) -> list[str]:
+def _key_of_later(connection: psycopg.Connection[Any], load: Load, found: Found) -> list[str]:
     """By what the rows of later upserts are known, which a late `replace` leaves; nothing where it is not late."""
-    if load.mode != "replace" or not ledger.overtaken(connection, load):
+    if load.mode != "replace" or not found.overtaken:
         return []
     return _key_of(connection, load.table)
 
@@ -225,16 +253,16 @@ def _copy_staged(
     database: Database,
     load: Load,
     reader: pa.RecordBatchReader,
-    schema: pa.Schema,
+    staged: Staged,
     number: int,
-    key: list[str],
     task: Task,
 ) -> int:
     """By way of a temporary table: for types that go as text, and for rows that meet others by a key.
 
     How many rows it wrote: those whose keys later requests have are left as they are.
     """
-    connection, columns = database.session, {**postgres_types(schema, load.table), **OWN}
+    connection, key = database.session, staged.key
+    columns = {**postgres_types(staged.schema, load.table), **OWN}
     stage = _stage(database, columns)
     _copy(connection, stage, reader, load, number, task)
     if key:
@@ -248,14 +276,13 @@ def _copy_staged(
         load.table.identifier, names, values, stage
     )
     insert += _on_conflict(_whole(connection, load.table, list(columns)), key)
-    late = bool(key) and ledger.overtaken(connection, load)
-    if late:
+    if staged.late:
         insert += sql.SQL(
             " WHERE coalesce((SELECT requested FROM ropewalk.load WHERE id = old.{}), 0) <= {}"
         ).format(sql.Identifier(LOAD), load.requested)
     written = connection.execute(insert).rowcount
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
-    if not late and written != load.rows:
+    if not staged.late and written != load.rows:
         raise _taken(load, written)
     return written
 
@@ -401,14 +428,6 @@ def ahead(blocks: Iterator[Any]) -> Iterator[Iterator[Any]]:
     finally:
         stop.set()
         thread.join()
-
-
-def _note_superseded(connection: psycopg.Connection[Any], load: Load) -> None:
-    done = connection.execute(
-        "SELECT 1 FROM ropewalk.load WHERE task = %s AND target = %s", [load.task, str(load.table)]
-    ).fetchone()
-    if done is None:
-        ledger.record(connection, load, "superseded")
 
 
 def _as_texts(reader: pa.RecordBatchReader, names: set[str]) -> pa.RecordBatchReader:

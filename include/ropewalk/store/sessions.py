@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ropewalk.contracts.errors import ConfigError, DataError, FatalError, RetryableError
@@ -25,6 +26,9 @@ KEEPALIVES: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+Statement = tuple[str | sql.Composed, Sequence[Any] | Mapping[str, Any]]
+"""SQL, and the values that are bound in it."""
 
 _kept: ContextVar[dict[str, psycopg.Connection[Any]] | None] = ContextVar("kept", default=None)
 
@@ -57,6 +61,7 @@ def connect(name: str, tag: str) -> psycopg.Connection[Any]:
         autocommit=True,
         application_name=tag,
         connect_timeout=CONNECT_SECONDS,
+        client_encoding="utf8",  # whatever the database keeps: so are the texts that COPY is given
         **KEEPALIVES,
     )
 
@@ -89,6 +94,26 @@ def kept() -> Iterator[None]:
         _kept.reset(token)
         for session in sessions.values():
             session.close()
+
+
+def together(
+    session: psycopg.Connection[Any], *statements: Statement
+) -> list[list[tuple[Any, ...]]]:
+    """The rows of each of several statements that are sent as one message: the database is far, and asked once.
+
+    Each sees what is committed when it begins (READ COMMITTED). Without a BEGIN among them they are one transaction;
+    the first that fails is raised, and none after it is done.
+    https://www.postgresql.org/docs/17/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
+    """
+    cursor = psycopg.ClientCursor(session)
+    texts = [cursor.mogrify(query, values or None) for query, values in statements]
+    cursor.execute(";\n".join(texts).encode(session.info.encoding))
+    found = []
+    more: bool | None = True
+    while more:
+        found.append(cursor.fetchall() if cursor.description else [])
+        more = cursor.nextset()
+    return found
 
 
 def _renamed(session: psycopg.Connection[Any], tag: str) -> psycopg.Connection[Any] | None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import hypothesis
 import psycopg
@@ -221,7 +222,13 @@ class TestPostgres(SinkSuite):
     def test_a_load_of_the_same_part_of_a_table_waits_for_the_one_before(
         self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch, mode: str, other: str
     ) -> None:
-        """It waits for the lock, and not for a row: else it would not see what the other has written."""
+        """It waits for the lock, and not for a row: else it would not see what the other has written.
+
+        Nor would it where its transaction sees what was there when it began, as a database may have them do.
+        """
+        isolation = quote("-c default_transaction_isolation=repeatable\\ read")
+        results = f"{self.database.stage('store')}?options={isolation}"
+        monkeypatch.setenv("ROPEWALK_CONNECTION_RESULTS", results)
         self.load(bench, numbers(0), "replace_partition", partition=2)
         loaded, go = threading.Event(), threading.Event()
 
@@ -244,6 +251,16 @@ class TestPostgres(SinkSuite):
             assert not first.result().superseded
             assert late.result().superseded
         assert self.seen() == ([1] if mode == "replace" else [0, 1])
+
+    @pytest.mark.parametrize("mode", ["replace", "upsert"])
+    def test_texts_arrive_whatever_encoding_a_connection_names(
+        self, bench: TaskBench, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        results = f"{self.database.stage('store')}?client_encoding=latin1"
+        monkeypatch.setenv("ROPEWALK_CONNECTION_RESULTS", results)
+        key = {"key": ["n"]} if mode == "upsert" else {}
+        self.publish(bench, pa.table({"n": [1], "word": ["Žižkov ✈"]}), mode, **key)
+        assert self.query("SELECT word FROM out.days") == [("Žižkov ✈",)]
 
     def test_loads_at_once_that_want_other_columns_add_each_once(self, bench: TaskBench) -> None:
         self.load(bench, numbers(0), "replace_partition", partition=1)
