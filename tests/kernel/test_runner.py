@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 from ropewalk.contracts.errors import Problem
 from ropewalk.contracts.keys import task_key
-from ropewalk.contracts.models import Progress, Report, TaskRequest
-from ropewalk.kernel.ledger import Ledger, Line, Row
+from ropewalk.contracts.models import Report, TaskRequest
+from ropewalk.kernel.ledger import Ledger, Row
 from ropewalk.kernel.migrations import migrate
 from ropewalk.kernel.runner import Runner
 from ropewalk.kernel.settings import Settings
@@ -66,19 +67,12 @@ class Strict(Ledger):
 
     been_away = False
 
-    async def end(
-        self,
-        key: str,
-        attempt: int,
-        outcome: Report | Problem,
-        progress: Progress | None = None,
-        lines: Sequence[Line] = (),
-    ) -> bool:
-        """As `Ledger.end`."""
-        if isinstance(outcome, Report):
+    async def end(self, *said: Any, **more: Any) -> bool:
+        """As `Ledger.end`, whose arguments are the key, the attempt, its outcome, the progress and the lines."""
+        if isinstance(said[2], Report):
             away, self.been_away = not self.been_away, True
             raise psycopg.OperationalError if away else psycopg.DataError
-        return await super().end(key, attempt, outcome, progress, lines)
+        return await super().end(*said, **more)
 
 
 class Mute(Ledger):
@@ -88,18 +82,11 @@ class Mute(Ledger):
         """As `Ledger.add_lines`."""
         raise psycopg.DataError
 
-    async def end(
-        self,
-        key: str,
-        attempt: int,
-        outcome: Report | Problem,
-        progress: Progress | None = None,
-        lines: Sequence[Line] = (),
-    ) -> bool:
-        """As `Ledger.end`."""
-        if lines:
+    async def end(self, *said: Any, **more: Any) -> bool:
+        """As `Ledger.end`, whose arguments are the key, the attempt, its outcome, the progress and the lines."""
+        if said[4]:
             raise psycopg.DataError
-        return await super().end(key, attempt, outcome, progress)
+        return await super().end(*said, **more)
 
 
 @pytest.mark.parametrize(("kind", "told"), [(Strict, "refused"), (Mute, None)])

@@ -421,9 +421,7 @@ def status_of(row: Row, *, run: str | None = None) -> TaskStatus:
 
 
 def why(row: Row) -> list[str]:
-    """Why a claimed task is not one that was done before; nothing where an earlier version has asked, whose words
-    are others.
-    """
+    """Why a claimed task is not one that was done before; nothing where an earlier version's request cannot be read."""
     with suppress(ValidationError):
         before = TaskRequest.model_validate(row["before"]) if row["before"] else None
         return reasons(TaskRequest.model_validate(row["request"]), before)

@@ -82,9 +82,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows that go by way of another table: their columns, the key by which they meet others, and whether some of
-    these may be a later request's.
-    """
+    """How rows go by way of another table: their columns, the key by which they meet others, and whether late."""
 
     schema: pa.Schema
     key: list[str]
